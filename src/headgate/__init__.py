@@ -1,0 +1,1 @@
+"""headgate: the control loop between AI agents and what they call."""

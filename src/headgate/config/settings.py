@@ -1,0 +1,260 @@
+"""Typed, frozen settings. Every number here is a limit that someone can defend.
+
+Units: durations are seconds (float), sizes are bytes (int), shares are 0..1, rates are `Rate`. People write
+``30s``, ``2M/min``, ``15%``, ``8GiB``; `headgate.config.units` reads them. ``None`` means *no such limit*; zero
+never means off. Unknown keys are errors. `headgate.config.load` adds file:line:column to every mistake.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headgate.config.units import Amount, Concurrency, ConcurrencyField, RateField, Seconds, Share, Size
+from headgate.model.duplicates import Duplicates
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+"""Names of workflows, resources and lanes: they become labels and URLs."""
+Count = Annotated[int, Field(ge=1)]
+
+
+class Mode(StrEnum):
+    """Whether a limit refuses, or only reports what it would have refused."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class Settings(BaseModel):
+    """The common strictness: frozen, no unknown keys, no silent coercion beyond the units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class LaneSettings(Settings):
+    """A priority class of runs. Lanes start in the order in which the file lists them."""
+
+    share: Share | None = None
+    """Part of the worker slots this lane is entitled to; unused shares are lent. Unnamed shares split the rest."""
+    max_wait: Seconds | None = None
+    """Runs of this lane that wait longer expire."""
+    sheddable: bool = False
+    """Refused first when pressure is high."""
+
+
+class FleetBudget(Settings):
+    """What the whole fleet carries."""
+
+    model_tokens: RateField | None = None
+    tool_calls: Count | None = None
+    """Tool calls in flight at once."""
+    memory: Size | None = None
+    """Resident memory of a serving process above which nothing new is admitted."""
+    runs: Count | None = None
+    """Runs running at once."""
+
+
+class LimitRule(Settings):
+    """A rate for each key of one level (every tenant, every user …) or for the fleet."""
+
+    per: Literal["fleet", "workflow", "tenant", "user"]
+    workflow: Name | None = None
+    """Only for runs of this workflow."""
+    tenant: str | None = None
+    """Only for this tenant."""
+    runs: RateField | None = None
+    model_tokens: RateField | None = None
+    burst: Amount | None = None
+    """How much may be taken at once; the whole window's worth by default."""
+    mode: Mode = Mode.ENFORCE
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.runs is None and self.model_tokens is None:
+            raise ValueError("a limit needs runs or model_tokens, for example {per: user, runs: 10/min}")
+        return self
+
+
+class WaitQueueSettings(Settings):
+    """The bounded queue in front of a resource."""
+
+    depth: Annotated[int, Field(ge=1, le=100_000)] = 100
+    max_age: Seconds = 30.0
+    """Nothing waits longer for a slot."""
+
+
+class BreakerSettings(Settings):
+    """Circuit breaker of a resource."""
+
+    failure_rate: Share = 0.5
+    """Opens at this share of failures among the window's calls …"""
+    minimum_calls: Annotated[int, Field(ge=2, le=1000)] = 8
+    """… with at least so many of them …"""
+    consecutive: Annotated[int, Field(ge=2, le=1000)] = 5
+    """… or after so many failures in a row."""
+    window: Seconds = 60.0
+    open_for: Seconds = 10.0
+    """First open time; doubles with every failed probe, jittered by a quarter."""
+    open_at_most: Seconds = 300.0
+
+
+class RetrySettings(Settings):
+    """Retries of one call. Each one gives its slot back, waits outside and competes again."""
+
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """Tries in all; 1 means no retry."""
+    budget: Share = 0.1
+    """Retries allowed as a share of successful calls."""
+    base: Seconds = 0.5
+    """First backoff; doubles with every retry, with full jitter."""
+    max_delay: Seconds = 30.0
+    """The longest backoff, and the longest server hint that is waited for in place."""
+
+
+class ResourceSettings(Settings):
+    """Anything with limited capacity that calls need."""
+
+    concurrency: ConcurrencyField = Concurrency(8, 8)
+    """A fixed number, or ``min..max`` to adapt in between."""
+    queue: WaitQueueSettings = WaitQueueSettings()
+    timeout: Seconds = 60.0
+    rate: RateField | None = None
+    """Calls over a window."""
+    breaker: BreakerSettings | None = BreakerSettings()
+    retry: RetrySettings = RetrySettings()
+    fallback: Name | None = None
+    """Resource that takes over when this one refuses or is broken."""
+    latency_high: Seconds | None = None
+    """An adaptive limit shrinks while p95 is above this; by default only overload answers and timeouts shrink it."""
+    mode: Mode = Mode.ENFORCE
+
+
+class ModelSettings(ResourceSettings):
+    """A model: a resource that also counts model tokens."""
+
+    model_tokens: RateField | None = None
+    tokens_per_call: Amount = 2000.0
+    """First guess of a call's model tokens, until reported usage corrects it."""
+
+
+class RunQueueSettings(Settings):
+    """The bounded queue of runs that wait for a worker."""
+
+    depth: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    per_tenant: Count | None = None
+    max_age: Seconds = 600.0
+    bytes: Size = 64 * 1024 * 1024
+    """All waiting inputs of the workflow together."""
+
+
+class RunBudget(Settings):
+    """Hard ceilings of one run."""
+
+    model_tokens: Annotated[Amount, Field(ge=1)] | None = None
+    calls: Count = 1000
+
+
+class WhenFull(StrEnum):
+    """What happens near and at the bound of a workflow's queue."""
+
+    REJECT = "reject"
+    DEGRADE = "degrade"
+    """The last fifth of the queue is open only on the cheaper path (the whole ladder applied)."""
+
+
+class DegradeStep(Settings):
+    """One rung of a ladder: from this pressure on, do this instead."""
+
+    at: Share
+    knobs: dict[str, float | int | str | bool] = {}
+    models: dict[Name, Name] = {}
+    """Use the right-hand resource in place of the left-hand one."""
+    skip: tuple[str, ...] = ()
+    """What ``run.allows(name)`` answers *no* to."""
+
+
+class WorkflowSettings(Settings):
+    """One kind of run."""
+
+    lane: Name = "standard"
+    queue: RunQueueSettings = RunQueueSettings()
+    deadline: Seconds | None = None
+    """Default time from submission after which nobody wants the result."""
+    budget: RunBudget = RunBudget()
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Tries of the whole run when it ends in a retryable refusal; its remembered steps are not repeated."""
+    duplicates: Duplicates = Duplicates.ALLOW
+    when_full: WhenFull = WhenFull.REJECT
+    degrade: tuple[DegradeStep, ...] = ()
+    cost: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    """Fairness units that one run takes."""
+
+
+class ApprovalSettings(Settings):
+    """A bounded queue of people."""
+
+    depth: Count = 50
+    max_age: Seconds = 4 * 3600.0
+    on_expiry: Literal["deny", "approve"] = "deny"
+
+
+class TenantSettings(Settings):
+    """What is particular about one tenant."""
+
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
+class WorkerSettings(Settings):
+    """One worker process."""
+
+    slots: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Runs it carries at once."""
+    lease: Seconds = 15.0
+    """A worker that is silent for so long has lost its runs."""
+    poll: Seconds = 0.25
+    """How often it looks for work that another process stored."""
+    drain: Seconds = 20.0
+    """How long running work may go on towards its next step once the process was asked to stop."""
+    max_crashes: Annotated[int, Field(ge=1, le=100)] = 3
+    """A run that took so many workers down becomes a dead letter."""
+    keep_finished: Seconds = 7 * 86400.0
+    """How long succeeded and cancelled runs stay readable."""
+
+
+class ServerSettings(Settings):
+    """The HTTP service."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8400
+    max_body: Size = 1024 * 1024
+    """Largest request body."""
+    connections: Annotated[int, Field(ge=8, le=100_000)] = 2000
+
+
+DEFAULT_LANES: dict[str, LaneSettings] = {
+    "critical": LaneSettings(share=0.2),
+    "interactive": LaneSettings(share=0.4),
+    "standard": LaneSettings(share=0.3),
+    "background": LaneSettings(share=0.1, max_wait=86400.0, sheddable=True),
+}
+
+
+class GateSettings(Settings):
+    """A whole ``headgate.yaml``."""
+
+    store: str = "sqlite:///headgate.db"
+    server: ServerSettings = ServerSettings()
+    workers: WorkerSettings = WorkerSettings()
+    lanes: dict[Name, LaneSettings] = DEFAULT_LANES
+    budget: FleetBudget = FleetBudget()
+    limits: tuple[LimitRule, ...] = ()
+    tenants: dict[str, TenantSettings] = {}
+    tools: dict[Name, ResourceSettings] = {}
+    models: dict[Name, ModelSettings] = {}
+    stages: dict[Name, ResourceSettings] = {}
+    workflows: dict[Name, WorkflowSettings] = {}
+    approvals: dict[Name, ApprovalSettings] = {}
+    shed_at: Share = 0.85
+    """Pressure from which sheddable lanes are refused."""

@@ -1,0 +1,177 @@
+"""Every error that headgate raises on purpose.
+
+They sit at the bottom of the house so that any layer may raise them; reasons are plain strings here because
+the `Reason` vocabulary lives one layer up (its members are strings, so they compare equal).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class HeadgateError(Exception):
+    """The root of headgate's errors."""
+
+
+class Overloaded(HeadgateError):
+    """A call or a run was refused because capacity or a limit did not allow it now.
+
+    An answer rather than a failure: it says whose limit it was, how full, until when, and what to do instead.
+
+    Attributes:
+        reason: a `headgate.Reason` value, e.g. ``"queue_full"``.
+        scope: whose limit it was, e.g. ``"resource:github"`` or ``"tenant:acme"``.
+        retry_after_s: seconds after which a retry makes sense; ``None`` when retrying will not help.
+        limit, used: the bound and how much of it was taken, where they are numbers.
+        advice: one sentence for a model or a person on what to do instead.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        scope: str,
+        retry_after_s: float | None = None,
+        limit: float | None = None,
+        used: float | None = None,
+        advice: str = "",
+    ) -> None:
+        self.reason = str(reason)
+        self.scope = scope
+        self.retry_after_s = retry_after_s
+        self.limit = limit
+        self.used = used
+        self.advice = advice or _default_advice(self.reason, retry_after_s)
+        super().__init__(self._words())
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.retry_after_s is not None
+
+    def _words(self) -> str:
+        fill = "" if self.limit is None or self.used is None else f" ({self.used:g}/{self.limit:g})"
+        wait = "" if self.retry_after_s is None else f", retry after {self.retry_after_s:.1f} s"
+        return f"{self.scope}: {self.reason}{fill}{wait}"
+
+    def as_tool_result(self) -> str:
+        """JSON that a model can act on: not executed, why, when to try again, what to do instead."""
+        body: dict[str, Any] = {
+            "error": "overloaded",
+            "executed": False,
+            "reason": self.reason,
+            "scope": self.scope,
+            "retry_after_s": None if self.retry_after_s is None else round(self.retry_after_s, 3),
+            "advice": self.advice,
+        }
+        if self.limit is not None:
+            body["limit"] = self.limit
+        if self.used is not None:
+            body["used"] = self.used
+        return json.dumps(body)
+
+
+def _default_advice(reason: str, retry_after_s: float | None) -> str:
+    if retry_after_s is None:
+        return "Do not retry this call; continue without it or report that it could not be done."
+    return (
+        f"Not executed ({reason}). Do something else first, or try again in {max(1, round(retry_after_s))} s; "
+        "do not repeat it sooner."
+    )
+
+
+class Rejected(Overloaded):
+    """A run was refused at intake, before anything was stored."""
+
+
+class Expired(HeadgateError):
+    """Accepted or waiting work became too old to matter: its deadline or queue age passed."""
+
+
+class LeaseLost(HeadgateError):
+    """A fenced write changed no row: another owner holds the run now, so this attempt must stop."""
+
+    def __init__(self, run_id: str, term: int) -> None:
+        self.run_id = run_id
+        self.term = term
+        super().__init__(f"run {run_id}: the lease of term {term} is lost")
+
+
+class BudgetExhausted(HeadgateError):
+    """A run reached one of its own ceilings (calls, model tokens, …)."""
+
+    def __init__(self, dimension: str, *, limit: float, used: float) -> None:
+        self.dimension = dimension
+        self.limit = limit
+        self.used = used
+        super().__init__(f"the run's budget of {limit:g} {dimension} is used up ({used:g})")
+
+
+class ApprovalDenied(HeadgateError):
+    """A person said no, or nobody answered in time and the queue's rule is to deny."""
+
+    def __init__(self, queue: str, *, reason: str) -> None:
+        self.queue = queue
+        self.reason = reason
+        super().__init__(f"approval in {queue!r} was not given: {reason}")
+
+
+class UnknownOutcome(HeadgateError):
+    """A ``once`` step was begun by an attempt that vanished: nobody knows whether it took effect.
+
+    It is never repeated by itself; a person decides by replaying the run with ``assume``.
+    """
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        super().__init__(
+            f"step {step} was begun and its outcome is unknown; it is not repeated. Find out whether it took "
+            'effect, then replay the run with assume="done" or assume="not_done".'
+        )
+
+
+class StepNotSerializable(HeadgateError, TypeError):
+    """A step's arguments or result cannot be written as JSON, so the step could not be remembered."""
+
+
+class UnknownWorkflow(HeadgateError, LookupError):
+    """No workflow of that name is configured or registered."""
+
+
+class UnknownResource(HeadgateError, LookupError):
+    """No tool, model, stage or approval of that name is configured."""
+
+
+class InvalidRequest(HeadgateError, ValueError):
+    """A request to intake is malformed; nothing was stored.
+
+    ``problems`` lists every mistake as ``(field, message)``.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]], *, reason: str = "invalid_request") -> None:
+        self.problems = tuple(problems)
+        self.reason = reason
+        super().__init__("; ".join(f"{field}: {message}" for field, message in problems))
+
+
+class StoreError(HeadgateError):
+    """The store cannot do what was asked: unreachable, full, damaged, or written by a newer headgate."""
+
+
+class ConfigError(HeadgateError, ValueError):
+    """A configuration has mistakes; all of them are listed, each as ``file:line:column: message``."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+class ApiError(HeadgateError):
+    """The client got an HTTP error that is neither an overload answer nor a network failure."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.problem = dict(problem)
+        super().__init__(f"{status} {self.problem.get('title', '')}: {self.problem.get('detail', '')}".strip())

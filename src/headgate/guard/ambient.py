@@ -1,0 +1,44 @@
+"""Whose call this is: the run, tenant, lane and deadline that travel with the code, in a context variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Ambient:
+    """The circumstances of the calls made here."""
+
+    tenant: str = "default"
+    user: str | None = None
+    lane: str = "standard"
+    rank: int = 100
+    """Smaller goes first in a resource's queue (the lane's place in the file)."""
+    workflow: str = ""
+    run_id: str = ""
+    idempotency_key: str | None = None
+    """Offered to the callee: equal at every attempt of the same step."""
+    deadline: float | None = None
+    """On the clock's monotonic scale, in seconds; carried into every call."""
+
+
+NOBODY = Ambient()
+_current: ContextVar[Ambient] = ContextVar("headgate_ambient", default=NOBODY)
+
+
+def current() -> Ambient:
+    """The circumstances in force here."""
+    return _current.get()
+
+
+@contextmanager
+def ambient(circumstances: Ambient) -> Iterator[Ambient]:
+    """Make these the circumstances of everything inside."""
+    token = _current.set(circumstances)
+    try:
+        yield circumstances
+    finally:
+        _current.reset(token)

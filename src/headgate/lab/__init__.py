@@ -1,0 +1,1 @@
+"""The lab: the real code on virtual time, with simulated traffic and providers."""

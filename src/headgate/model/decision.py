@@ -1,0 +1,62 @@
+"""What intake answers: admitted, or refused with everything a caller needs to act on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headgate.model.reason import CONTENDED, NOTHING_THERE, Reason
+from headgate.model.run import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A *no* that says whose limit it was, how full, until when, and what to do instead."""
+
+    reason: Reason
+    scope: str
+    """Whose limit: ``workflow:triage``, ``tenant:acme``, ``lane:background``, ``fleet`` …"""
+    detail: str
+    limit: float | None = None
+    used: float | None = None
+    retry_after_ms: int | None = None
+    """``None``: the same request cannot succeed later."""
+    window_s: float | None = None
+    """Length of the window, for rate limits."""
+    unit: str = "runs"
+    run_id: str | None = None
+    """The run this refusal is about, where there is one (a duplicate, a key's first use)."""
+
+    @property
+    def contended(self) -> bool:
+        return self.reason in CONTENDED
+
+    @property
+    def nothing_there(self) -> bool:
+        return self.reason in NOTHING_THERE
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A *yes*: the run as stored and where it stands."""
+
+    run: RunRecord
+    created: bool
+    """False when an idempotency key or a collapsed duplicate led to an existing run."""
+    position: int
+    """Runs that will start before it, as far as known now; 0 is next, also for runs no longer waiting."""
+    eta_ms: int | None = None
+    """Milliseconds until it should start; ``None`` while nothing is known about the rate of starts."""
+    limits: tuple[LimitUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """One limit that applied to a request, for the ``RateLimit`` header fields."""
+
+    name: str
+    limit: int
+    remaining: int
+    unit: str
+    window_s: float | None
+    """``None`` for bounds without a window (queue depth)."""
+    reset_s: float | None

@@ -1,0 +1,123 @@
+"""A run: a durable unit of agent work, and the table of moves it may make.
+
+::
+
+                 ┌──────────── rescue, release ────────────┐
+                 ▼                                          │
+    (admit) → queued ──── claim ────► running ──── finish ──┼──► succeeded
+                 │ ▲                     │                  ├──► failed
+                 │ └─ wake ── suspended ◄┘ suspend          ├──► cancelled
+                 │               │                          └──► expired
+                 └── expire, cancel ────────────────────────────► expired, cancelled
+
+An accepted run ends in exactly one terminal state, with a reason. ``failed`` and ``expired`` runs are dead
+letters: they keep their input, remembered steps and cause, and wait for a person or a replay (a new run that
+points back at them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    """Waits for a worker. ``term == 0`` means it never started; otherwise it was rescued, released or woken."""
+    RUNNING = "running"
+    """Leased by (owner, term) until ``lease_until_ms``."""
+    SUSPENDED = "suspended"
+    """Waits for a time or a person and holds nothing."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.EXPIRED})
+DEAD = frozenset({RunState.FAILED, RunState.EXPIRED})
+"""The states of dead letters."""
+
+MOVES: dict[str, tuple[frozenset[RunState], frozenset[RunState]]] = {
+    "claim": (frozenset({RunState.QUEUED}), frozenset({RunState.RUNNING})),
+    "finish": (frozenset({RunState.RUNNING}), TERMINAL),
+    "suspend": (frozenset({RunState.RUNNING}), frozenset({RunState.SUSPENDED})),
+    "release": (frozenset({RunState.RUNNING}), frozenset({RunState.QUEUED})),
+    "rescue": (frozenset({RunState.RUNNING}), frozenset({RunState.QUEUED, RunState.FAILED})),
+    "wake": (frozenset({RunState.SUSPENDED}), frozenset({RunState.QUEUED})),
+    "expire": (frozenset({RunState.QUEUED, RunState.SUSPENDED}), frozenset({RunState.EXPIRED})),
+    "cancel": (frozenset({RunState.QUEUED, RunState.SUSPENDED}), frozenset({RunState.CANCELLED})),
+}
+"""Every move by name: (from, to). Whatever is not here does not happen; the store's statements obey it.
+
+A running run is cancelled by its own worker (``finish`` to ``cancelled``), which is asked to by a flag.
+"""
+
+
+def may_move(source: RunState, target: RunState) -> bool:
+    """Whether some move leads from ``source`` to ``target``."""
+    return any(source in sources and target in targets for sources, targets in MOVES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One row of the ledger of runs. Times are integer milliseconds since the epoch."""
+
+    id: str
+    origin_id: str
+    """The first run of a chain of replays; the root of its steps' idempotency keys."""
+    replay_of: str | None
+    workflow: str
+    tenant: str
+    user: str | None
+    lane: str
+    state: RunState
+    reason: str | None
+    """A `Reason` value: why it ended, or why it waits."""
+    detail: str | None
+    """Words for people: the error's text, who cancelled it."""
+    input: str
+    """The workflow's input, as JSON text."""
+    result: str | None
+    """What the workflow returned, as JSON text, once it succeeded."""
+    cost: float
+    """Estimated cost in fairness units (1.0 is an ordinary run)."""
+    virtual_start: float
+    """Start-time fair queueing: the smaller, the earlier within the lane."""
+    submitted_ms: int
+    available_ms: int
+    """Not to be started before."""
+    queue_deadline_ms: int | None
+    """A run that never started expires here."""
+    deadline_ms: int | None
+    """Nobody wants the result after this."""
+    started_ms: int | None
+    """First claim."""
+    finished_ms: int | None
+    owner: str | None
+    term: int
+    """How often it was claimed; fences every write."""
+    lease_until_ms: int | None
+    crashes: int
+    """How many workers vanished while holding it."""
+    attempts: int
+    """Attempts that ended in a retryable error."""
+    cancel_requested: bool
+    degraded: bool
+    """Accepted, or carried out in part, on a cheaper path."""
+    budget_calls: int | None
+    budget_model_tokens: int | None
+    used_calls: int
+    used_model_tokens: int
+    idempotency_key: str | None
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is a dead letter."""
+        return self.state in DEAD

@@ -1,0 +1,84 @@
+"""Rates over a window, smooth rather than edge-bursty.
+
+Decides: whether ``amount`` may be taken from a limit of ``per_window`` per ``window_s`` now, and if not, when.
+
+Source: the generic cell rate algorithm (ITU-T I.371), virtual scheduling form: one number per key, the
+*theoretical arrival time*. A bucket that was never used is full.
+
+Invariants: over any interval of length t at most ``burst + per_window * t / window`` is granted; a refused take
+changes nothing; time going back grants nothing extra. Trade-off: the first use of a fresh key may spend the whole
+burst at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RateTake:
+    """A wish to take ``amount`` from the limit named ``key``. Windows are in milliseconds."""
+
+    key: str
+    """Unique per limit and per who it is for, e.g. ``runs:user:acme/ann:workflow:triage``."""
+    name: str
+    """How refusals call it, e.g. ``user:ann``."""
+    per_window: float
+    window_ms: float
+    amount: float = 1.0
+    burst: float | None = None
+    """How much may be taken at once from a rested bucket; the whole window's worth by default."""
+    unit: str = "runs"
+    shadow: bool = False
+
+    @property
+    def size(self) -> float:
+        return self.per_window if self.burst is None else self.burst
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer: the new state to store, or the wait."""
+
+    granted: bool
+    arrival_ms: float
+    """The new theoretical arrival time (unchanged when refused)."""
+    wait_ms: float
+    """0 when granted; else milliseconds until the same take would be granted."""
+    remaining: float
+    """What could still be taken now, after this."""
+    reset_ms: float
+    """Milliseconds until the bucket is full again."""
+    never: bool = False
+    """The amount is larger than the bucket."""
+
+
+def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float) -> Taken:
+    """Take ``wish.amount`` at ``now_ms`` given the stored arrival time (``None``: never used).
+
+    Raises:
+        ValueError: rate, window, burst or amount are not positive.
+    """
+    if min(wish.per_window, wish.window_ms, wish.size) <= 0 or wish.amount < 0:
+        raise ValueError(f"a rate needs positive per_window, window and burst: {wish!r}")
+    interval_ms = wish.window_ms / wish.per_window
+    depth_ms = wish.size * interval_ms
+    base = now_ms if arrival_ms is None else max(arrival_ms, now_ms)
+    after = base + wish.amount * interval_ms
+    overshoot_ms = after - now_ms - depth_ms
+    if overshoot_ms > 1e-6:
+        left = max(0.0, depth_ms - (base - now_ms)) / interval_ms
+        return Taken(
+            False,
+            base if arrival_ms is None else arrival_ms,
+            overshoot_ms,
+            left,
+            base - now_ms,
+            never=wish.amount > wish.size,
+        )
+    return Taken(True, after, 0.0, (depth_ms - (after - now_ms)) / interval_ms, after - now_ms)
+
+
+def give_back(arrival_ms: float, wish: RateTake, *, amount: float) -> float:
+    """The arrival time after ``amount`` was returned (a settled hold, a refused call)."""
+    return arrival_ms - amount * wish.window_ms / wish.per_window
