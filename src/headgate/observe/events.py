@@ -1,0 +1,85 @@
+"""Every event that headgate tells on its bus: what it means and which fields it carries.
+
+A documented contract: names and fields change only with a line in the changelog. Fields are optional (a teller
+leaves out what it does not know) but nothing outside the list is told. Moments are integer milliseconds,
+durations end in ``_ms``. Inputs, results, arguments and secrets are never fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_WHOSE = ("workflow", "tenant", "lane", "run_id")
+_CALL = ("resource", "kind", *_WHOSE)
+_FULLNESS = ("queue_depth", "queue_limit", "inflight", "limit", "p95_ms", "error_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One kind of event."""
+
+    name: str
+    doc: str
+    fields: tuple[str, ...]
+    decision: bool = False
+    """Whether it tells a decision (something refused, ended or changed), which the decision log writes down."""
+
+
+def _spec(name: str, doc: str, *fields: str, decision: bool = False) -> EventSpec:
+    return EventSpec(name, doc, fields, decision)
+
+
+_ALL = (
+    _spec("run_admitted", "A run came in. `degraded`: on the cheaper path. `created`: false for a known key or a "
+          "collapsed duplicate.", *_WHOSE, "created", "degraded", "position", "eta_ms", "queue_depth", "queue_limit",
+          decision=True),
+    _spec("run_refused", "A run was refused at intake; nothing was stored.", *_WHOSE, "reason", "scope", "limit",
+          "used", "queue_depth", "queue_limit", "retry_after_ms", decision=True),
+    _spec("run_degraded", "A run was put on a cheaper path. `what`: the knob, model or part.", *_WHOSE, "reason",
+          "what", "old", "new", "pressure", decision=True),
+    _spec("run_claimed", "A worker took a run up. `queued_ms`: since it became available.", *_WHOSE, "owner", "term",
+          "queued_ms", "attempt"),
+    _spec("run_finished", "A run ended. `outcome`: its terminal state. `ran_ms`: from first claim to the end.",
+          *_WHOSE, "outcome", "reason", "queued_ms", "ran_ms", "attempts", "calls", "model_tokens", "degraded",
+          decision=True),
+    _spec("run_suspended", "A run waits for a moment or a person and holds nothing.", *_WHOSE, "reason", "wake_ms",
+          "ran_ms", decision=True),
+    _spec("run_released", "A worker put a run back in line unharmed.", *_WHOSE, "reason", "term", decision=True),
+    _spec("run_rescued", "A run was taken back from a worker that vanished. `outcome`: the state it is in now.",
+          *_WHOSE, "outcome", "reason", "crashes", decision=True),
+    _spec("run_woken", "A suspended run went back in line.", *_WHOSE, "reason"),
+    _spec("run_expired", "A waiting run became too old to matter.", *_WHOSE, "reason", "queued_ms", decision=True),
+    _spec("lease_lost", "An attempt found that another owner holds its run, and stopped.", *_WHOSE, "owner", "term",
+          decision=True),
+    _spec("step_remembered", "A step's result was written to the journal.", *_CALL, "effect"),
+    _spec("step_replayed", "A step was answered from the journal; its call was not repeated.", *_CALL, "effect"),
+    _spec("call_started", "A call got its slot.", *_CALL, "queued_ms", "inflight", "limit"),
+    _spec("call_finished", "A call gave its slot back. `outcome`: a `model.outcome.Outcome`. `ran_ms`: slot held.",
+          *_CALL, "outcome", "reason", "status", "queued_ms", "ran_ms", "model_tokens", *_FULLNESS),
+    _spec("call_refused", "A call was refused before it began.", *_CALL, "reason", "scope", "used", *_FULLNESS,
+          "retry_after_ms", decision=True),
+    _spec("call_retried", "A failed call will be tried again after `retry_after_ms`, outside its slot.", *_CALL,
+          "outcome", "reason", "attempt", "retry_after_ms"),
+    _spec("call_fell_back", "A call went to another resource. `old`, `new`: resource names.", *_CALL, "reason", "old",
+          "new", decision=True),
+    _spec("limit_changed", "An adaptive limit moved.", "resource", "kind", "old", "new", "reason", *_FULLNESS,
+          decision=True),
+    _spec("breaker_changed", "A circuit breaker moved: `closed`, `open`, `probing`.", "resource", "kind", "old",
+          "new", "reason", "error_rate", "retry_after_ms", decision=True),
+    _spec("lane_shed", "A lane began (`new`: shed) or stopped (`new`: open) being refused under pressure.", "lane",
+          "old", "new", "reason", "pressure", decision=True),
+    _spec("pressure_changed", "The pressure (0..1) of `scope` crossed a tenth.", "scope", "old", "new", "reason"),
+    _spec("approval_asked", "A question was put to people. `approval_id` names it.", *_WHOSE, "queue", "approval_id",
+          "queue_depth", "queue_limit", decision=True),
+    _spec("approval_decided", "A question was answered or expired. `outcome`: approved, denied or expired.", *_WHOSE,
+          "queue", "approval_id", "outcome", "reason", "queued_ms", decision=True),
+    _spec("drain_began", "This process takes nothing new and lets running work reach its next step.", "inflight",
+          "limit_ms", decision=True),
+    _spec("drain_ended", "Draining is over. `released`: runs put back in line.", "released", "finished", "ran_ms",
+          decision=True),
+    _spec("store_failed", "The store could not do an operation. `reason`: in words, without data.", "operation",
+          "reason", decision=True),
+)  # fmt: skip
+
+CATALOGUE: dict[str, EventSpec] = {spec.name: spec for spec in _ALL}
+"""Every event by its name."""
