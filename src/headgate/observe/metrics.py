@@ -131,8 +131,8 @@ class _Metric:
 
     def __init__(self, spec: MetricSpec) -> None:
         self.spec = spec
-        self.numbers: dict[tuple[Any, ...], float] = {}
-        self.histograms: dict[tuple[Any, ...], Histogram] = {}
+        self.numbers: dict[tuple[str, ...], float] = {}
+        self.histograms: dict[tuple[str, ...], Histogram] = {}
 
 
 class Metrics:
@@ -167,8 +167,8 @@ class Metrics:
                 Family(
                     metric.spec,
                     tuple(
-                        [Sample(_texts(key), value) for key, value in metric.numbers.items()]
-                        + [Sample(_texts(key), one.count, one.copy()) for key, one in metric.histograms.items()]
+                        [Sample(key, value) for key, value in metric.numbers.items()]
+                        + [Sample(key, one.count, one.copy()) for key, one in metric.histograms.items()]
                     ),
                 )
                 for metric in self._metrics.values()
@@ -208,8 +208,8 @@ class Metrics:
         value = _number(spec, fields)
         if value is None:
             return
-        raw = tuple(fields.get(label, "") for label in spec.labels)
-        series: Mapping[tuple[Any, ...], Any] = metric.histograms if spec.kind == "histogram" else metric.numbers
+        raw = tuple(_text(fields.get(label, "")) for label in spec.labels)
+        series: Mapping[tuple[str, ...], Any] = metric.histograms if spec.kind == "histogram" else metric.numbers
         key = raw if raw in series else self._capped(spec, raw, series)
         if spec.kind == "counter":
             metric.numbers[key] = metric.numbers.get(key, 0.0) + value
@@ -222,10 +222,10 @@ class Metrics:
             one.add(value)
 
     def _capped(
-        self, spec: MetricSpec, raw: tuple[Any, ...], series: Mapping[tuple[Any, ...], Any]
+        self, spec: MetricSpec, raw: tuple[str, ...], series: Mapping[tuple[str, ...], Any]
     ) -> tuple[str, ...]:
         """The key of a series that may be new, with every value beyond a cap replaced."""
-        key = tuple(self._value(label, value) for label, value in zip(spec.labels, _texts(raw), strict=True))
+        key = tuple(self._value(label, value) for label, value in zip(spec.labels, raw, strict=True))
         if key in series or len(series) < self._series:
             return key
         return (OTHER,) * len(key)
@@ -252,16 +252,12 @@ def _number(spec: MetricSpec, fields: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _texts(key: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(_text(value) for value in key)
-
-
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)[:_LONGEST_LABEL]
 
 
-def _carries(spec: MetricSpec, key: tuple[Any, ...], labels: Mapping[str, str]) -> bool:
-    own = dict(zip(spec.labels, _texts(key), strict=True))
+def _carries(spec: MetricSpec, key: tuple[str, ...], labels: Mapping[str, str]) -> bool:
+    own = dict(zip(spec.labels, key, strict=True))
     return all(own.get(label) == value for label, value in labels.items())
