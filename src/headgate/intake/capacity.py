@@ -1,0 +1,138 @@
+"""The truth about capacity, as one plain JSON value: what ``GET /v1/capacity`` and the dashboard show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from headgate.config.settings import GateSettings, LimitRule
+from headgate.guard.resource import ResourceStatistics
+from headgate.intake.outlook import Outlook
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def capacity_report(
+    settings: GateSettings,
+    outlook: Outlook,
+    resources: Mapping[str, ResourceStatistics],
+    *,
+    now_ms: int,
+    draining: bool,
+    worker: DataclassInstance | None,
+) -> dict[str, Any]:
+    """Everything that bounds work, with its use. Times are milliseconds or seconds as the names end."""
+    pressure = outlook.pressure
+    return {
+        "at_ms": now_ms,
+        "state": "draining" if draining else "serving",
+        "pressure": {
+            "level": round(pressure.level, 3),
+            "intake": round(pressure.intake, 3),
+            "queue": round(pressure.queue, 3),
+            "age": round(pressure.age, 3),
+            "memory": round(pressure.memory, 3),
+            "resources": round(pressure.resources, 3),
+            "shedding": outlook.shedding,
+            "shed_at": settings.shed_at,
+        },
+        "runs": {**outlook.overview.states, "dead": outlook.overview.dead},
+        "lanes": [_lane(name, settings, outlook) for name in settings.lanes],
+        "workflows": [_workflow(name, settings, outlook) for name in settings.workflows],
+        "resources": [_resource(one) for one in resources.values()],
+        "limits": [_limit(rule) for rule in settings.limits],
+        "budget": _budget(settings, outlook),
+        "worker": None if worker is None else asdict(worker),
+    }
+
+
+def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
+    lane = settings.lanes[name]
+    queue = outlook.queue(lane=name)
+    return {
+        "name": name,
+        "share": lane.share,
+        "max_wait_s": lane.max_wait,
+        "sheddable": lane.sheddable,
+        "shedding": lane.sheddable and outlook.shedding,
+        "depth": queue.depth if queue else 0,
+        "running": queue.running if queue else 0,
+        "oldest_age_s": outlook.oldest_age_s().get(name, 0.0),
+        "starts_per_s": _rounded(outlook.rate(lane=name)),
+    }
+
+
+def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
+    workflow = settings.workflows[name]
+    queue = outlook.queue(workflow=name)
+    return {
+        "name": name,
+        "lane": workflow.lane,
+        "queue": {
+            "depth": queue.depth if queue else 0,
+            "limit": workflow.queue.depth,
+            "per_tenant": workflow.queue.per_tenant,
+            "bytes": queue.bytes if queue else 0,
+            "bytes_limit": workflow.queue.bytes,
+            "max_age_s": workflow.queue.max_age,
+        },
+        "running": queue.running if queue else 0,
+        "starts_per_s": _rounded(outlook.rate(workflow=name)),
+        "deadline_s": workflow.deadline,
+    }
+
+
+def _resource(one: ResourceStatistics) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "concurrency": {"limit": one.limit, "least": one.least, "most": one.most, "inflight": one.inflight},
+        "queue": {"depth": one.waiting, "limit": one.queue_limit, "oldest_age_s": one.oldest_wait_s},
+        "p50_ms": _ms(one.p50_s),
+        "p95_ms": _ms(one.p95_s),
+        "p99_ms": _ms(one.p99_s),
+        "error_rate": round(one.error_rate, 4),
+        "breaker": one.breaker,
+        "rate_remaining": _rounded(one.rate_remaining),
+        "calls": one.calls,
+        "retries": one.retries,
+        "refused": dict(one.refused),
+        "pressure": round(one.pressure, 3),
+    }
+
+
+def _limit(rule: LimitRule) -> dict[str, Any]:
+    rates = {"runs": rule.runs, "model_tokens": rule.model_tokens}
+    return {
+        "per": rule.per,
+        "workflow": rule.workflow,
+        "tenant": rule.tenant,
+        "mode": rule.mode.value,
+        **{unit: {"amount": rate.amount, "window_s": rate.window_s} for unit, rate in rates.items() if rate},
+    }
+
+
+def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
+    budget = settings.budget
+    running = outlook.overview.states.get("running", 0)
+    report: dict[str, Any] = {}
+    if budget.runs is not None:
+        report["runs"] = {"limit": budget.runs, "used": running}
+    if budget.memory is not None:
+        report["memory"] = {"limit": budget.memory, "used": round(outlook.pressure.memory * budget.memory)}
+    if budget.tool_calls is not None:
+        report["tool_calls"] = {"limit": budget.tool_calls}
+    if budget.model_tokens is not None:
+        rate = budget.model_tokens
+        report["model_tokens"] = {"limit": rate.amount, "window_s": rate.window_s}
+    return report
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,0 +1,246 @@
+"""The door: turns a submission into an offer to the store, and the store's answer into an honest one.
+
+Order, cheapest first: is the request well-formed; is this process taking anything; is the lane being shed or
+memory spent; then one transaction in the store checks every bound and rate and writes the run, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from random import Random
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings
+from headgate.errors import InvalidRequest, UnknownWorkflow
+from headgate.intake.limits import RuleBook, Rules
+from headgate.intake.outlook import Outlook
+from headgate.intake.submission import Submission, check
+from headgate.model.canonical import digest
+from headgate.model.decision import Admission, Refusal
+from headgate.model.duplicates import Duplicates
+from headgate.model.ids import is_uuid, uuid7
+from headgate.model.reason import Reason
+from headgate.model.run import RunState
+from headgate.observe.bus import EventBus
+from headgate.store.protocols import RunOffer, Store
+
+DRAIN_RETRY_MS = 5_000
+"""A draining process is usually replaced within seconds."""
+
+
+class Intake:
+    """Admits runs. One per process; any number of callers at once."""
+
+    def __init__(
+        self,
+        settings: GateSettings,
+        store: Store,
+        *,
+        clock: Clock,
+        rng: Random,
+        bus: EventBus,
+        outlook: Outlook,
+        workflows: Callable[[], Collection[str]],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._bus = bus
+        self._outlook = outlook
+        self._workflows = workflows
+        self._book = RuleBook(settings)
+        self.draining = False
+
+    async def submit(self, wanted: Submission) -> Admission | Refusal:
+        """Take the run in, or say why not.
+
+        Raises:
+            InvalidRequest: the submission is malformed; all mistakes are listed.
+            UnknownWorkflow: nobody here carries out such a workflow.
+            StoreError: the store cannot take a write now; nothing was stored.
+        """
+        if wanted.workflow not in self._settings.workflows and wanted.workflow not in self._workflows():
+            raise UnknownWorkflow(self._unknown(wanted.workflow))
+        if wanted.lane is not None and not self._book.knows_lane(wanted.lane):
+            raise InvalidRequest([("lane", f"unknown; the lanes are {', '.join(self._book.lanes)}")])
+        text = check(wanted, max_bytes=self._settings.server.max_body)
+        rules = self._book.rules(wanted.workflow, wanted.tenant, wanted.lane)
+        now_ms = self._clock.now_ms()
+        deadline_ms = wanted.deadline_ms
+        if deadline_ms is None and rules.workflow.deadline is not None:
+            deadline_ms = now_ms + round(1000 * rules.workflow.deadline)
+        early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
+        if early is not None:
+            return self._refused(wanted, rules, early)
+        answer = await self._store.admissions.admit(self._offer(wanted, rules, text, now_ms, deadline_ms))
+        if isinstance(answer, Refusal):
+            return self._refused(wanted, rules, answer)
+        return self._admitted(rules, answer)
+
+    async def replay(
+        self, run_id: str, *, tenant: str | None = None, assume: str | None = None
+    ) -> Admission | Refusal:
+        """Ask for a dead letter to be carried out again, as a new run that remembers its finished steps.
+
+        It is admitted like any other run. ``assume`` says what became of ``once`` steps whose outcome is unknown.
+
+        Raises:
+            InvalidRequest: ``assume`` is neither ``done`` nor ``not_done``.
+            UnknownWorkflow: nobody here carries out its workflow any more.
+        """
+        source = await self._store.runs.get(run_id, tenant=tenant) if is_uuid(run_id) else None
+        if source is None:
+            return Refusal(Reason.UNKNOWN_RUN, "run", f"there is no run {run_id}", run_id=run_id)
+        return await self.submit(
+            Submission(
+                workflow=source.workflow,
+                input_text=source.input,
+                tenant=source.tenant,
+                user=source.user,
+                lane=source.lane if self._book.knows_lane(source.lane) else None,
+                replay_of=source.id,
+                origin_id=source.origin_id,
+                assume=assume,
+            )
+        )
+
+    async def locate(self, run_id: str, *, tenant: str | None = None) -> Admission | None:
+        """A stored run with its present position and ETA; ``None`` if unknown (or another tenant's)."""
+        run = await self._store.runs.get(run_id, tenant=tenant) if is_uuid(run_id) else None
+        if run is None:
+            return None
+        lanes = self._book.lanes
+        ahead = lanes[: lanes.index(run.lane)] if run.lane in lanes else lanes
+        if run.state is not RunState.QUEUED:
+            return Admission(run, created=False, position=0)
+        position = await self._store.runs.position(run, ahead_of=ahead)
+        return Admission(
+            run, created=False, position=position, eta_ms=self._outlook.eta_ms(run.lane, ahead, position)
+        )
+
+    def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
+        if self.draining:
+            return Refusal(
+                Reason.DRAINING, "server", "this server is shutting down", retry_after_ms=self._jitter(DRAIN_RETRY_MS)
+            )
+        if deadline_ms is not None and deadline_ms <= now_ms:
+            return Refusal(Reason.DEADLINE_UNREACHABLE, "deadline", "the deadline has passed already")
+        pressure = self._outlook.pressure
+        if pressure.memory >= 1.0:
+            return Refusal(
+                Reason.OVER_BUDGET,
+                "fleet",
+                "the memory budget is used up",
+                limit=self._settings.budget.memory,
+                used=self._outlook_memory(),
+                retry_after_ms=self._jitter(DRAIN_RETRY_MS),
+                unit="content-bytes",
+            )
+        if rules.sheddable and self._outlook.shedding:
+            return Refusal(
+                Reason.SHED,
+                f"lane:{rules.lane}",
+                "sheddable lanes are refused while pressure is high",
+                limit=self._settings.shed_at,
+                used=round(pressure.intake, 3),
+                unit="pressure",
+                retry_after_ms=self._outlook.come_back_ms(f"shed:{rules.lane}", self._outlook.rate(lane=rules.lane)),
+            )
+        return None
+
+    def _offer(self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None) -> RunOffer:
+        workflow = rules.workflow
+        run_id = uuid7(now_ms, self._rng.getrandbits)
+        content_key = None
+        if workflow.duplicates is not Duplicates.ALLOW and wanted.replay_of is None:
+            content_key = digest(wanted.workflow, wanted.tenant, text)
+        body_hash = ""
+        if wanted.idempotency_key is not None:
+            deadline = (
+                "" if wanted.deadline_ms is None else "set"
+            )  # a moment moves between two tries; its presence counts
+            body_hash = digest(
+                wanted.workflow,
+                wanted.tenant,
+                wanted.user or "",
+                wanted.lane or "",
+                deadline,
+                text,
+                wanted.replay_of or "",
+            )
+        queue_deadline_ms = now_ms + rules.queue_ms
+        return RunOffer(
+            id=run_id,
+            origin_id=wanted.origin_id or run_id,
+            replay_of=wanted.replay_of,
+            workflow=wanted.workflow,
+            tenant=wanted.tenant,
+            user=wanted.user,
+            lane=rules.lane,
+            input=text,
+            now_ms=now_ms,
+            available_ms=now_ms,
+            queue_deadline_ms=queue_deadline_ms,
+            deadline_ms=deadline_ms,
+            cost=workflow.cost,
+            weight=rules.weight,
+            idempotency_key=wanted.idempotency_key,
+            body_hash=body_hash,
+            content_key=content_key,
+            duplicates=workflow.duplicates,
+            bounds=rules.bounds,
+            rates=self._book.for_user(rules, wanted.tenant, wanted.user),
+            budget_calls=workflow.budget.calls,
+            budget_model_tokens=None if workflow.budget.model_tokens is None else int(workflow.budget.model_tokens),
+            ahead_of=rules.ahead_of,
+            assume=wanted.assume,
+        )
+
+    def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal) -> Refusal:
+        if refusal.reason is Reason.QUEUE_FULL:
+            rate = self._outlook.rate(workflow=wanted.workflow)
+            refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate))
+        elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
+            refusal = replace(refusal, retry_after_ms=self._jitter(refusal.retry_after_ms))
+        if self._bus.active:
+            self._bus.emit(
+                "run_refused",
+                workflow=wanted.workflow,
+                tenant=wanted.tenant,
+                lane=rules.lane,
+                scope=refusal.scope,
+                reason=refusal.reason.value,
+                queue_depth=refusal.used,
+                queue_limit=refusal.limit,
+                retry_after_ms=refusal.retry_after_ms,
+            )
+        return refusal
+
+    def _admitted(self, rules: Rules, answer: Admission) -> Admission:
+        run = answer.run
+        if self._bus.active and answer.created:
+            first = answer.limits[0] if answer.limits else None
+            self._bus.emit(
+                "run_admitted",
+                workflow=run.workflow,
+                tenant=run.tenant,
+                lane=run.lane,
+                run_id=run.id,
+                queue_depth=None if first is None else first.limit - first.remaining,
+                queue_limit=None if first is None else first.limit,
+                degraded=run.degraded,
+            )
+        return replace(answer, eta_ms=self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position))
+
+    def _jitter(self, wait_ms: int) -> int:
+        return max(1, round(wait_ms * (1 + self._rng.random() / 4)))
+
+    def _outlook_memory(self) -> float:
+        budget = self._settings.budget.memory or 0
+        return round(self._outlook.pressure.memory * budget)
+
+    def _unknown(self, name: str) -> str:
+        known = sorted({*self._settings.workflows, *self._workflows()})
+        return f"there is no workflow {name!r}; known: {', '.join(known) or 'none'}"

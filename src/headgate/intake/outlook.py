@@ -1,0 +1,144 @@
+"""What intake knows about the queues: a snapshot of the store, drain rates, pressure, and promises made.
+
+Refreshed about once a second by the gate; decisions between two refreshes go by the last one. The bounds
+themselves are never judged from here: those are exact, in the store's transaction.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings
+from headgate.observe.bus import EventBus
+from headgate.policy import eta, pressure, retry_after
+from headgate.policy.eta import DrainRate
+from headgate.policy.pressure import Pressure
+from headgate.policy.retry_after import Promises
+from headgate.store.protocols import Overview, QueueState, Store
+
+EMPTY = Overview(queues=(), oldest_ms={}, states={}, dead=0)
+REFRESH_S = 1.0
+SCOPES_MAX = 10_000
+
+
+class Outlook:
+    """The last snapshot and what follows from it."""
+
+    def __init__(
+        self,
+        settings: GateSettings,
+        *,
+        clock: Clock,
+        rng: Random,
+        bus: EventBus,
+        resource_pressure: Callable[[], float],
+        memory_bytes: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._bus = bus
+        self._resource_pressure = resource_pressure
+        self._memory_bytes = memory_bytes
+        self._promises: dict[str, Promises] = {}
+        self._rates: dict[tuple[str, str], DrainRate] = {}
+        self.overview: Overview = EMPTY
+        self.pressure = Pressure()
+        self.shedding = False
+
+    async def refresh(self, store: Store) -> None:
+        """Read the queues and follow rates and pressure."""
+        self.overview = await store.runs.overview()
+        now_ms = self._clock.now_ms()
+        for queue in self.overview.queues:
+            key = (queue.workflow, queue.lane)
+            self._rates[key] = eta.sample(
+                self._rates.get(key), at_ms=now_ms, started=queue.started, waiting=queue.depth > 0
+            )
+        self._follow(now_ms)
+
+    def rate(self, *, workflow: str = "", lane: str = "") -> float | None:
+        """Starts per second of a workflow or lane, ``None`` while unknown."""
+        known = self._rates.get((workflow, lane))
+        return None if known is None else known.rate
+
+    def lanes_rate(self, lanes: tuple[str, ...]) -> float | None:
+        """Starts per second of several lanes together."""
+        known = [rate for lane in lanes if (rate := self.rate(lane=lane)) is not None]
+        return sum(known) if known else None
+
+    def eta_ms(self, lane: str, ahead_of: tuple[str, ...], position: int) -> int | None:
+        """Expected milliseconds until the run at ``position`` starts."""
+        return eta.wait_ms(position, self.lanes_rate((*ahead_of, lane)))
+
+    def come_back_ms(self, scope: str, rate: float | None) -> int:
+        """When the next refused caller of ``scope`` should come back; books that moment."""
+        if len(self._promises) >= SCOPES_MAX and scope not in self._promises:
+            self._promises.clear()  # bounded; the promises made so far were at most a minute long
+        book, told = retry_after.promise(
+            self._promises.get(scope, Promises()),
+            now_ms=self._clock.now_ms(),
+            rate=rate,
+            chance=self._rng.random(),
+        )
+        self._promises[scope] = book
+        return told
+
+    def queue(self, *, workflow: str = "", lane: str = "") -> QueueState | None:
+        """The snapshot's line of a workflow or lane."""
+        for queue in self.overview.queues:
+            if queue.workflow == workflow and queue.lane == lane and not queue.tenant:
+                return queue
+        return None
+
+    def oldest_age_s(self) -> Mapping[str, float]:
+        """Lane → seconds that its oldest never-started run has waited."""
+        now_ms = self._clock.now_ms()
+        return {lane: max(0, now_ms - since) / 1000 for lane, since in self.overview.oldest_ms.items()}
+
+    def _follow(self, now_ms: int) -> None:
+        sample = Pressure(
+            now_ms,
+            queue=pressure.part([self._fill(queue) for queue in self.overview.queues if queue.workflow]),
+            age=pressure.part([age / self._patience(lane) for lane, age in self.oldest_age_s().items()]),
+            memory=self._memory_fill(),
+            resources=self._resource_pressure(),
+        )
+        before = self.pressure
+        self.pressure = pressure.follow(before, sample)
+        if abs(self.pressure.level - before.level) >= 0.05:
+            self._bus.emit("pressure_changed", old=round(before.level, 3), new=round(self.pressure.level, 3))
+        was = self.shedding
+        self.shedding = pressure.shedding(was, self.pressure.intake, shed_at=self._settings.shed_at)
+        if self.shedding != was:
+            self._bus.emit("lane_shed", old=was, new=self.shedding, reason="shed")
+
+    def _fill(self, queue: QueueState) -> float:
+        settings = self._settings.workflows.get(queue.workflow)
+        return queue.depth / (settings.queue.depth if settings else 1000)
+
+    def _patience(self, lane: str) -> float:
+        """The longest wait any run of the lane is allowed, in seconds."""
+        settings = self._settings.lanes.get(lane)
+        ages = [one.queue.max_age for one in self._settings.workflows.values() if one.lane == lane] or [600.0]
+        if settings is not None and settings.max_wait is not None:
+            return min(settings.max_wait, max(ages))
+        return max(ages)
+
+    def _memory_fill(self) -> float:
+        budget = self._settings.budget.memory
+        return 0.0 if budget is None else self._memory_bytes() / budget
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, in bytes."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the best that macOS offers without a dependency
+    return peak if sys.platform == "darwin" else peak * 1024
