@@ -188,6 +188,9 @@ class ClaimRequest:
     """Only these (the worker has no code for others)."""
     max_running: int | None = None
     """Never more than this many running runs in the whole store."""
+    total: int | None = None
+    """Never more than this many in this claim, over all lanes. A lane may be listed twice: the first time with what
+    it is entitled to, the second time with what it may borrow if lanes before it leave some."""
 
 
 @dataclass(frozen=True, slots=True)
