@@ -1,0 +1,35 @@
+"""``python -m headgate.lab.provider --port 9000 --seed 7``: one simulated provider process."""
+
+from __future__ import annotations
+
+import argparse
+import random
+
+import uvicorn
+
+from headgate.clock import REAL_CLOCK
+from headgate.lab.provider.catalogue import MODELS
+from headgate.lab.provider.server import ProviderApp
+from headgate.lab.provider.service import Provider
+
+
+def main() -> None:
+    """Serve until asked to stop."""
+    parser = argparse.ArgumentParser(prog="python -m headgate.lab.provider", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--seed", type=int, default=7)
+    chosen = parser.parse_args()
+    provider = Provider(MODELS, clock=REAL_CLOCK, rng=random.Random(chosen.seed))
+    uvicorn.run(
+        ProviderApp(provider, REAL_CLOCK),
+        host=chosen.host,
+        port=chosen.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main()
