@@ -12,12 +12,24 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headgate.config.units import Amount, Concurrency, ConcurrencyField, RateField, Seconds, Share, Size
+from headgate.config.units import (
+    Amount,
+    Concurrency,
+    ConcurrencyField,
+    Flag,
+    Knob,
+    Number,
+    RateField,
+    Seconds,
+    Share,
+    Size,
+    Whole,
+)
 from headgate.model.duplicates import Duplicates
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """Names of workflows, resources and lanes: they become labels and URLs."""
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=1)]
 
 
 class Mode(StrEnum):
@@ -40,7 +52,7 @@ class LaneSettings(Settings):
     """Part of the worker slots this lane is entitled to; unused shares are lent. Unnamed shares split the rest."""
     max_wait: Seconds | None = None
     """Runs of this lane that wait longer expire."""
-    sheddable: bool = False
+    sheddable: Flag = False
     """Refused first when pressure is high."""
 
 
@@ -80,7 +92,7 @@ class LimitRule(Settings):
 class WaitQueueSettings(Settings):
     """The bounded queue in front of a resource."""
 
-    depth: Annotated[int, Field(ge=1, le=100_000)] = 100
+    depth: Annotated[Whole, Field(ge=1, le=100_000)] = 100
     max_age: Seconds = 30.0
     """Nothing waits longer for a slot."""
 
@@ -90,9 +102,9 @@ class BreakerSettings(Settings):
 
     failure_rate: Share = 0.5
     """Opens at this share of failures among the window's calls …"""
-    minimum_calls: Annotated[int, Field(ge=2, le=1000)] = 8
+    minimum_calls: Annotated[Whole, Field(ge=2, le=1000)] = 8
     """… with at least so many of them …"""
-    consecutive: Annotated[int, Field(ge=2, le=1000)] = 5
+    consecutive: Annotated[Whole, Field(ge=2, le=1000)] = 5
     """… or after so many failures in a row."""
     window: Seconds = 60.0
     open_for: Seconds = 10.0
@@ -103,7 +115,7 @@ class BreakerSettings(Settings):
 class RetrySettings(Settings):
     """Retries of one call. Each one gives its slot back, waits outside and competes again."""
 
-    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    attempts: Annotated[Whole, Field(ge=1, le=20)] = 3
     """Tries in all; 1 means no retry."""
     budget: Share = 0.1
     """Retries allowed as a share of successful calls."""
@@ -142,7 +154,7 @@ class ModelSettings(ResourceSettings):
 class RunQueueSettings(Settings):
     """The bounded queue of runs that wait for a worker."""
 
-    depth: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    depth: Annotated[Whole, Field(ge=1, le=10_000_000)] = 1000
     per_tenant: Count | None = None
     max_age: Seconds = 600.0
     bytes: Size = 64 * 1024 * 1024
@@ -168,7 +180,7 @@ class DegradeStep(Settings):
     """One rung of a ladder: from this pressure on, do this instead."""
 
     at: Share
-    knobs: dict[str, float | int | str | bool] = {}
+    knobs: dict[str, Knob] = {}
     models: dict[Name, Name] = {}
     """Use the right-hand resource in place of the left-hand one."""
     skip: tuple[str, ...] = ()
@@ -183,12 +195,12 @@ class WorkflowSettings(Settings):
     deadline: Seconds | None = None
     """Default time from submission after which nobody wants the result."""
     budget: RunBudget = RunBudget()
-    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
     """Tries of the whole run when it ends in a retryable refusal; its remembered steps are not repeated."""
     duplicates: Duplicates = Duplicates.ALLOW
     when_full: WhenFull = WhenFull.REJECT
     degrade: tuple[DegradeStep, ...] = ()
-    cost: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
     """Fairness units that one run takes."""
 
 
@@ -203,13 +215,13 @@ class ApprovalSettings(Settings):
 class TenantSettings(Settings):
     """What is particular about one tenant."""
 
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    weight: Annotated[Number, Field(gt=0, le=1000)] = 1.0
 
 
 class WorkerSettings(Settings):
     """One worker process."""
 
-    slots: Annotated[int, Field(ge=1, le=10_000)] = 16
+    slots: Annotated[Whole, Field(ge=1, le=10_000)] = 16
     """Runs it carries at once."""
     lease: Seconds = 15.0
     """A worker that is silent for so long has lost its runs."""
@@ -217,7 +229,7 @@ class WorkerSettings(Settings):
     """How often it looks for work that another process stored."""
     drain: Seconds = 20.0
     """How long running work may go on towards its next step once the process was asked to stop."""
-    max_crashes: Annotated[int, Field(ge=1, le=100)] = 3
+    max_crashes: Annotated[Whole, Field(ge=1, le=100)] = 3
     """A run that took so many workers down becomes a dead letter."""
     keep_finished: Seconds = 7 * 86400.0
     """How long succeeded and cancelled runs stay readable."""
@@ -227,10 +239,10 @@ class ServerSettings(Settings):
     """The HTTP service."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8400
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 8400
     max_body: Size = 1024 * 1024
     """Largest request body."""
-    connections: Annotated[int, Field(ge=8, le=100_000)] = 2000
+    connections: Annotated[Whole, Field(ge=8, le=100_000)] = 2000
 
 
 DEFAULT_LANES: dict[str, LaneSettings] = {

@@ -5,10 +5,11 @@ Each type is an annotated Python value; reading is strict, and a mistake's messa
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _WINDOWS = {
@@ -23,6 +24,9 @@ _WINDOWS = {
     "d": 86400.0,
     "day": 86400.0,
 }
+_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|min|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_AMOUNT = re.compile(r"(\d[\d_]{0,20}(?:\.\d{1,12})?)\s*([kKMG]?)")
 _COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _SIZES = {
     "": 1,
@@ -36,6 +40,8 @@ _SIZES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+LONGEST_S = 366 * 86400.0
+"""The longest duration in settings."""
 
 
 class Rate(NamedTuple):
@@ -57,25 +63,37 @@ class Concurrency(NamedTuple):
 
 
 def parse_duration(value: Any) -> float:
-    """Seconds from ``30s``, ``250ms``, ``1m30s``, ``2h``, ``7d``. A bare number is refused: its unit is unknown."""
+    """Seconds from ``30s``, ``250ms``, ``1m30s``, ``2h``, ``7d``; more than 0 and at most 366 days.
+
+    A float is seconds already: that is how defaults are written in Python. In a file even that is refused
+    (see `Seconds`), because its unit would be unknown.
+    """
+    seconds: float | None = None
     if isinstance(value, float):
-        return value  # defaults written in Python are in seconds already
-    if (
-        isinstance(value, str)
-        and (parts := re.findall(r"(\d+(?:\.\d+)?)(ms|min|s|m|h|d)", value.replace(" ", "")))
-        and "".join(number + unit for number, unit in parts) == value.replace(" ", "")
-    ):
-        return sum(float(number) * _DURATIONS[unit] for number, unit in parts)
-    raise ValueError(f"{value!r} is not a duration; write for example 30s, 250ms, 10m, 4h")
+        seconds = value
+    elif isinstance(value, str) and _DURATION.fullmatch(text := value.replace(" ", "")):
+        seconds = sum(float(number) * _DURATIONS[unit] for number, unit in _DURATION_PART.findall(text))
+    if seconds is None or math.isnan(seconds):
+        raise ValueError(f"{shown(value)} is not a duration; write for example 30s, 250ms, 10m, 4h")
+    if seconds <= 0:
+        raise ValueError(_zero(value))
+    if seconds > LONGEST_S:
+        raise ValueError(f"{shown(value)} is too long; the longest duration is 366d")
+    return seconds
 
 
 def parse_amount(value: Any) -> float:
-    """A count such as ``50k``, ``2M`` or ``1500``."""
+    """A count such as ``50k``, ``2M`` or ``1500``, more than 0."""
+    amount: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)\s*([kKMG]?)", value.strip())):
-        return float(match[1].replace("_", "")) * _COUNTS[match[2]]
-    raise ValueError(f"{value!r} is not an amount; write for example 1500, 50k, 2M")
+        amount = float(value)
+    elif isinstance(value, str) and (match := _AMOUNT.fullmatch(value.strip())):
+        amount = float(match[1].replace("_", "")) * _COUNTS[match[2]]
+    if amount is None or not math.isfinite(amount) or amount < 0:
+        raise ValueError(f"{shown(value)} is not an amount; write for example 1500, 50k, 2M")
+    if amount == 0:
+        raise ValueError(_zero(value))
+    return amount
 
 
 def parse_rate(value: Any) -> Rate:
@@ -84,12 +102,9 @@ def parse_rate(value: Any) -> Rate:
         return value
     if isinstance(value, str) and value.count("/") == 1:
         amount, window = (part.strip() for part in value.split("/"))
-        if window in _WINDOWS:
-            rate = Rate(parse_amount(amount), _WINDOWS[window])
-            if rate.amount <= 0:
-                raise ValueError(f"{value!r}: zero is never an off-switch; leave the limit out to have none")
-            return rate
-    raise ValueError(f"{value!r} is not a rate; write for example 10/s, 400k/min, 5000/h")
+        if window in _WINDOWS and _AMOUNT.fullmatch(amount):
+            return Rate(parse_amount(amount), _WINDOWS[window])
+    raise ValueError(f"{shown(value)} is not a rate; write for example 10/s, 400k/min, 5000/h")
 
 
 def parse_share(value: Any) -> float:
@@ -100,43 +115,88 @@ def parse_share(value: Any) -> float:
     elif isinstance(value, float):
         share = value
     if share is None or not 0 < share <= 1:
-        raise ValueError(f"{value!r} is not a share between 0 and 100 %; write for example 15%")
+        raise ValueError(f"{shown(value)} is not a share above 0 and up to 100 %; write for example 15%")
     return share
 
 
 def parse_size(value: Any) -> int:
     """Bytes from ``8GiB``, ``64MB``, ``1024``."""
+    size: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
     elif (
         isinstance(value, str)
-        and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]?i?B?)", value.strip()))
+        and (match := re.fullmatch(r"(\d{1,18}(?:\.\d+)?)\s*([kKMGT]?i?B?)", value.strip()))
         and match[2] in _SIZES
     ):
         size = int(float(match[1]) * _SIZES[match[2]])
-    else:
-        raise ValueError(f"{value!r} is not a size; write for example 512KiB, 64MiB, 8GiB")
-    if size <= 0:
-        raise ValueError(f"{value!r}: zero is never an off-switch; leave the limit out to have none")
+    if size is None or size < 0:
+        raise ValueError(f"{shown(value)} is not a size; write for example 512KiB, 64MiB, 8GiB")
+    if size == 0:
+        raise ValueError(_zero(value))
     return size
 
 
 def parse_concurrency(value: Any) -> Concurrency:
     """``8`` or ``1..16``."""
-    if isinstance(value, Concurrency):
-        return value
     least = most = 0
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, Concurrency):
+        least, most = value
+    elif isinstance(value, int) and not isinstance(value, bool):
         least = most = value
-    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*\.\.\s*(\d+)", value.strip())):
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})\s*\.\.\s*(\d{1,9})", value.strip())):
         least, most = int(match[1]), int(match[2])
+        if least > most:
+            raise ValueError(f"{shown(value)} runs backwards; the smaller number comes first: {most}..{least}")
     if not 1 <= least <= most <= 100_000:
-        raise ValueError(f"{value!r} is not a concurrency; write a number from 1, or a range such as 1..16")
+        raise ValueError(
+            f"{shown(value)} is not a concurrency; write a number from 1 to 100000, or a range such as 1..16"
+        )
     return Concurrency(least, most)
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400)]
-Amount = Annotated[float, BeforeValidator(parse_amount), Field(gt=0)]
+def parse_knob(value: Any) -> float | int | str | bool:
+    """What a knob can be turned to: a number, a text, true or false."""
+    if isinstance(value, (int, float, str)):
+        return value
+    raise ValueError(f"{shown(value)} is not a knob's value; write a number, a text, true or false")
+
+
+def shown(value: Any) -> str:
+    """A value as messages quote it: as it was written, and short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _zero(value: Any) -> str:
+    return f"{shown(value)}: zero never means off; leave the key out to have no such limit"
+
+
+def _written_duration(value: Any, info: ValidationInfo) -> float:
+    """In a file even a float has no unit; in Python code it means seconds."""
+    if info.context == WRITTEN and isinstance(value, float):
+        raise ValueError(f"{shown(value)} has no unit; write for example {value:g}s")
+    if info.context == WRITTEN and isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} has no unit; write for example {value}s")
+    return parse_duration(value)
+
+
+WRITTEN = "written"
+"""The validation context of values that people wrote in a file."""
+
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number; true and false are not numbers."""
+Number = Annotated[float, Field(strict=True)]
+"""A number; true and false are not numbers."""
+Flag = Annotated[bool, Field(strict=True)]
+"""true or false; yes, no, on and off are texts."""
+Knob = Annotated[float | int | str | bool, PlainValidator(parse_knob)]
+Seconds = Annotated[float, BeforeValidator(_written_duration)]
+Amount = Annotated[float, BeforeValidator(parse_amount)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 """Bytes."""

@@ -38,8 +38,8 @@ _MEASURES = ("p95_ms", "error_rate", "pressure")
 _LAST = ("outcome", "reason", "scope", "used", "old", "new", "retry_after_ms")
 
 _SECRET_NAMES = frozenset(
-    ("password", "passwd", "passphrase", "secret", "secrets", "token", "authorization", "cookie")
-    + ("credential", "credentials", "apikey")
+    {"apikey", "authorization", "cookie", "credential", "credentials", "passphrase", "passwd", "password"}
+    | {"secret", "secrets", "token"}
 )
 _SECRET_SHAPES = re.compile(
     r"(?P<scheme>\w+://[^\s/:@]*:)[^\s@/]+(?=@)"  # user:password@host
