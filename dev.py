@@ -97,18 +97,24 @@ def set_up():
 
     turnstile = TURNSTILE.open("a")
     while True:
-        fcntl.flock(turnstile, fcntl.LOCK_SH)
+        take(turnstile, fcntl.LOCK_SH)
         if is_fresh(ENVIRONMENT_STAMP, environment_key()) and is_fresh(PROJECT_STAMP, project_key()):
             return turnstile
-        try:
-            fcntl.flock(turnstile, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("set-up: waiting until another dev.py is done with .venv")
-            fcntl.flock(turnstile, fcntl.LOCK_EX)
+        take(turnstile, fcntl.LOCK_EX)
         if not is_fresh(ENVIRONMENT_STAMP, environment_key()):
             build_environment(turnstile)
         if not is_fresh(PROJECT_STAMP, project_key()):
             install_project(turnstile)
+
+
+def take(turnstile, kind):
+    import fcntl
+
+    try:
+        fcntl.flock(turnstile, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("set-up: waiting for another dev.py to be done with .venv")
+        fcntl.flock(turnstile, kind)
 
 
 def environment_key():
