@@ -9,7 +9,7 @@ import math
 import re
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo
+from pydantic import BeforeValidator, Field, PlainValidator
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _WINDOWS = {
@@ -62,12 +62,19 @@ class Concurrency(NamedTuple):
         return self.least == self.most
 
 
+class Bare(float):
+    """A decimal number as somebody wrote it in a file: nothing says in which unit it is."""
+
+
 def parse_duration(value: Any) -> float:
     """Seconds from ``30s``, ``250ms``, ``1m30s``, ``2h``, ``7d``; more than 0 and at most 366 days.
 
-    A float is seconds already: that is how defaults are written in Python. In a file even that is refused
-    (see `Seconds`), because its unit would be unknown.
+    A Python float is seconds already: that is how defaults are written. A bare number in a file is refused,
+    because its unit would be unknown.
     """
+    unitless = isinstance(value, (int, Bare)) and not isinstance(value, bool)
+    if unitless:
+        raise ValueError(f"{shown(value)} has no unit; write for example {value}s")
     seconds: float | None = None
     if isinstance(value, float):
         seconds = value
@@ -113,7 +120,7 @@ def parse_share(value: Any) -> float:
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
         share = float(match[1]) / 100
     elif isinstance(value, float):
-        share = value
+        share = float(value)
     if share is None or not 0 < share <= 1:
         raise ValueError(f"{shown(value)} is not a share above 0 and up to 100 %; write for example 15%")
     return share
@@ -158,7 +165,7 @@ def parse_concurrency(value: Any) -> Concurrency:
 def parse_knob(value: Any) -> float | int | str | bool:
     """What a knob can be turned to: a number, a text, true or false."""
     if isinstance(value, (int, float, str)):
-        return value
+        return float(value) if isinstance(value, Bare) else value
     raise ValueError(f"{shown(value)} is not a knob's value; write a number, a text, true or false")
 
 
@@ -176,18 +183,6 @@ def _zero(value: Any) -> str:
     return f"{shown(value)}: zero never means off; leave the key out to have no such limit"
 
 
-def _written_duration(value: Any, info: ValidationInfo) -> float:
-    """In a file even a float has no unit; in Python code it means seconds."""
-    if info.context == WRITTEN and isinstance(value, float):
-        raise ValueError(f"{shown(value)} has no unit; write for example {value:g}s")
-    if info.context == WRITTEN and isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} has no unit; write for example {value}s")
-    return parse_duration(value)
-
-
-WRITTEN = "written"
-"""The validation context of values that people wrote in a file."""
-
 Whole = Annotated[int, Field(strict=True)]
 """A whole number; true and false are not numbers."""
 Number = Annotated[float, Field(strict=True)]
@@ -195,7 +190,7 @@ Number = Annotated[float, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 """true or false; yes, no, on and off are texts."""
 Knob = Annotated[float | int | str | bool, PlainValidator(parse_knob)]
-Seconds = Annotated[float, BeforeValidator(_written_duration)]
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Amount = Annotated[float, BeforeValidator(parse_amount)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Size = Annotated[int, BeforeValidator(parse_size)]

@@ -1,0 +1,187 @@
+"""Checks between parts of a file: names that must exist, names that must differ, numbers that must fit.
+
+Works on the plain values, so that these mistakes are told together with all others; whatever has the wrong
+shape here is passed over, because it has been complained about already.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from headgate.config.document import Document, Path
+from headgate.config.settings import DEFAULT_LANES, RunQueueSettings, WorkflowSettings
+from headgate.config.units import parse_duration, parse_share
+from headgate.config.words import did_you_mean
+
+Values = Mapping[str, Any]
+T = TypeVar("T")
+
+_RESOURCES = ("tools", "models", "stages")
+_NAMED = (*_RESOURCES, "approvals")
+
+
+def check_references(values: Values, document: Document) -> None:
+    """Add every such mistake to the document's problems."""
+    resources = {name: kind for kind in _RESOURCES for name in _section(values, kind)}
+    _names_differ(values, document)
+    _fallbacks(values, resources, document)
+    _lane_shares(values, document)
+    _workflows(values, resources, document)
+    _limits(values, document)
+    _breakers(values, document)
+
+
+def _names_differ(values: Values, document: Document) -> None:
+    """One name means one resource: calls, labels and URLs do not say which kind."""
+    first: dict[str, str] = {}
+    for kind in _NAMED:
+        for name in _section(values, kind):
+            if name in first:
+                message = f"{name!r} is already the name of one of the {first[name]}; names must differ"
+                document.problem((kind, name), message, key=True)
+            else:
+                first[name] = kind
+
+
+def _fallbacks(values: Values, resources: Mapping[str, str], document: Document) -> None:
+    next_of: dict[str, str] = {}
+    for kind in _RESOURCES:
+        for name, one in _entries(values, kind):
+            target = one.get("fallback")
+            if not isinstance(target, str):
+                continue
+            if target not in resources:
+                message = f"there is no resource {target!r} to fall back to{did_you_mean(target, resources)}"
+                document.problem((kind, name, "fallback"), message)
+            else:
+                next_of[name] = target
+    told: set[str] = set()
+    for name in next_of:
+        loop = _loop_from(name, next_of)
+        if loop and told.isdisjoint(loop):
+            told.update(loop)
+            message = f"fallbacks go in a circle: {' → '.join((*loop, loop[0]))}"
+            document.problem((resources[name], name, "fallback"), message)
+
+
+def _loop_from(name: str, next_of: Mapping[str, str]) -> list[str]:
+    """The names of the circle that ``name`` is part of; empty when it is in none."""
+    trail = [name]
+    while (following := next_of.get(trail[-1])) is not None and following not in trail:
+        trail.append(following)
+    return trail if following == name else []
+
+
+def _lane_shares(values: Values, document: Document) -> None:
+    total = 0.0
+    lanes = list(_entries(values, "lanes"))
+    for name, lane in lanes:
+        share = _parsed(parse_share, lane.get("share"))
+        if share is None:
+            continue
+        total += share
+        if total > 1 + 1e-9:
+            message = f"the lanes' shares add up to {total:.0%} here; together they may take 100 %"
+            document.problem(("lanes", name, "share"), message)
+            return
+    if total > 1 - 1e-9 and any(lane.get("share") is None for _, lane in lanes):
+        name = next(name for name, lane in lanes if lane.get("share") is None)
+        message = f"nothing is left for lane {name!r}, which names no share: the others take 100 %"
+        document.problem(("lanes", name), message, key=True)
+
+
+def _workflows(values: Values, resources: Mapping[str, str], document: Document) -> None:
+    lanes = tuple(_section(values, "lanes")) or tuple(DEFAULT_LANES)
+    for name, workflow in _entries(values, "workflows"):
+        path: Path = ("workflows", name)
+        lane = workflow.get("lane", WorkflowSettings.model_fields["lane"].default)
+        if isinstance(lane, str) and lane not in lanes:
+            if "lane" in workflow:
+                document.problem((*path, "lane"), f"there is no lane {lane!r}{did_you_mean(lane, lanes)}")
+            else:
+                message = f"workflow {name!r} needs a lane, because there is no lane {lane!r}; write lane: {lanes[0]}"
+                document.problem(path, message, key=True)
+        _queue(workflow, path, document)
+        _ladder(workflow, path, resources, document)
+
+
+def _queue(workflow: Values, path: Path, document: Document) -> None:
+    queue = workflow.get("queue")
+    if not isinstance(queue, dict):
+        return
+    depth = queue.get("depth", RunQueueSettings.model_fields["depth"].default)
+    per_tenant = queue.get("per_tenant")
+    if isinstance(depth, int) and isinstance(per_tenant, int) and per_tenant > depth:
+        message = f"per_tenant ({per_tenant}) is larger than the whole queue's depth ({depth})"
+        document.problem((*path, "queue", "per_tenant"), message)
+
+
+def _ladder(workflow: Values, path: Path, resources: Mapping[str, str], document: Document) -> None:
+    rungs = workflow.get("degrade")
+    before = 0.0
+    for index, rung in enumerate(rungs if isinstance(rungs, tuple) else ()):
+        if not isinstance(rung, dict):
+            continue
+        at = _parsed(parse_share, rung.get("at"))
+        if at is not None:
+            if at <= before:
+                message = f"the rungs of a ladder must rise: {at:.0%} comes after {before:.0%}"
+                document.problem((*path, "degrade", index, "at"), message)
+            before = max(before, at)
+        models = rung.get("models")
+        for source, target in models.items() if isinstance(models, dict) else ():
+            inner = (*path, "degrade", index, "models", source)
+            if source not in resources:
+                message = f"there is no resource {source!r}{did_you_mean(source, resources)}"
+                document.problem(inner, message, key=True)
+            if isinstance(target, str) and target not in resources:
+                document.problem(inner, f"there is no resource {target!r}{did_you_mean(target, resources)}")
+
+
+def _limits(values: Values, document: Document) -> None:
+    """A workflow may live in code alone, so only what looks like a misspelling of a configured one is a mistake."""
+    workflows = list(_section(values, "workflows"))
+    limits = values.get("limits")
+    for index, rule in enumerate(limits if isinstance(limits, tuple) else ()):
+        name = rule.get("workflow") if isinstance(rule, dict) else None
+        if isinstance(name, str) and name not in workflows:
+            close = difflib.get_close_matches(name, workflows, n=1, cutoff=0.8)
+            if close:
+                message = f"there is no workflow {name!r}; did you mean {close[0]!r}?"
+                document.problem(("limits", index, "workflow"), message)
+
+
+def _breakers(values: Values, document: Document) -> None:
+    for kind in _RESOURCES:
+        for name, one in _entries(values, kind):
+            breaker = one.get("breaker")
+            if not isinstance(breaker, dict):
+                continue
+            first = _parsed(parse_duration, breaker.get("open_for", "10s"))
+            most = _parsed(parse_duration, breaker.get("open_at_most", "300s"))
+            if first is not None and most is not None and first > most:
+                key = "open_for" if "open_for" in breaker else "open_at_most"
+                message = f"open_for ({first:g}s) is longer than open_at_most ({most:g}s)"
+                document.problem((kind, name, "breaker", key), message)
+
+
+def _section(values: Values, name: str) -> Values:
+    section = values.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _entries(values: Values, name: str) -> Iterator[tuple[str, Values]]:
+    for key, one in _section(values, name).items():
+        if isinstance(one, dict):
+            yield key, one
+
+
+def _parsed(parse: Callable[[Any], T], value: Any) -> T | None:
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except ValueError:
+        return None  # told by the settings themselves
