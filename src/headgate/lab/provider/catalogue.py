@@ -10,18 +10,18 @@ from headgate.lab.provider.physics import ModelSpec
 
 LARGE = ModelSpec(
     "large",
-    parallel=10,
-    most=40,
+    parallel=6,
+    most=24,
     read_tokens_s=150_000.0,
     write_tokens_s=600.0,
     requests_per_min=3000.0,
 )
-"""Good and slow. Carries 10 calls at full speed, about 14 a second."""
+"""Good and slow. Carries 6 calls at full speed, about 9 a second."""
 
 SMALL = ModelSpec(
     "small",
-    parallel=5,
-    most=20,
+    parallel=3,
+    most=12,
     read_tokens_s=400_000.0,
     write_tokens_s=1500.0,
     requests_per_min=6000.0,
