@@ -46,6 +46,8 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     UNKNOWN_WORKFLOW = "unknown_workflow"
     UNKNOWN_RUN = "unknown_run"
+    NOT_FOUND = "not_found"
+    """No such path, or nothing of that id (approvals)."""
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     """The idempotency key is known with another body."""
     DUPLICATE = "duplicate"

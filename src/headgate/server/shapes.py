@@ -1,0 +1,199 @@
+"""The wire as OpenAPI describes it. Answers are built in `views` and checked against these shapes by the tests."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from headgate.model.run import RunState
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunRequest(Shape):
+    """Ask for a run."""
+
+    workflow: str = Field(max_length=63, examples=["triage"])
+    input: Any = Field(default=None, description="Any JSON value; the workflow's input.")
+    tenant: str | None = Field(default=None, max_length=128, description="Taken from the API key if it has one.")
+    user: str | None = Field(default=None, max_length=128)
+    lane: str | None = Field(default=None, max_length=63, description="The workflow's own lane by default.")
+    deadline: float | str | None = Field(
+        default=None,
+        description='After this nobody wants the result: seconds, a duration ("2m") or an RFC 3339 time.',
+        examples=["2m"],
+    )
+    idempotency_key: str | None = Field(
+        default=None,
+        max_length=255,
+        description="The same key and body lead to the same run. Also as the header Idempotency-Key.",
+    )
+
+
+class Accepted(Shape):
+    """A run as it was taken in (202), or as it stands (200: known key, collapsed duplicate)."""
+
+    id: str
+    state: RunState
+    position: int = Field(description="Runs that will start before it.")
+    eta_s: float | None = Field(description="Seconds until it should start; null while unknown.")
+    lane: str
+    deadline: str | None
+    workflow: str
+    tenant: str
+    created: bool
+    degraded: bool
+    replay_of: str | None = None
+
+
+class Amounts(Shape):
+    calls: int | None
+    model_tokens: int | None
+
+
+class RunSummary(Shape):
+    id: str
+    workflow: str
+    tenant: str
+    user: str | None
+    lane: str
+    state: RunState
+    reason: str | None
+    detail: str | None
+    degraded: bool
+    cancel_requested: bool
+    submitted_at: str
+    available_at: str
+    started_at: str | None
+    finished_at: str | None
+    deadline: str | None
+    queue_deadline: str | None
+    starts: int = Field(description="How often a worker took it up.")
+    attempts: int
+    crashes: int
+    origin_id: str
+    replay_of: str | None
+    idempotency_key: str | None
+    usage: Amounts
+    budget: Amounts
+
+
+class Timings(Shape):
+    queued_ms: int = Field(description="From submission to the first start (or until now).")
+    ran_ms: int | None = Field(description="From the first start to the end (or until now).")
+    call_queued_ms: int = Field(description="Waiting for slots, over all steps.")
+    model_ms: int
+    tool_ms: int
+
+
+class StepShape(Shape):
+    seq: int
+    resource: str
+    function: str
+    nth: int
+    effect: str
+    state: str
+    queued_ms: int
+    ran_ms: int
+    tries: int
+    degraded: str | None
+    model_tokens: int
+    started_at: str
+    finished_at: str | None
+
+
+class RunDetail(RunSummary):
+    """Everything about one run."""
+
+    position: int | None
+    eta_s: float | None
+    timings: Timings
+    input: Any
+    result: Any
+    steps: list[StepShape]
+    links: dict[str, str]
+
+
+class RunPage(Shape):
+    runs: list[RunSummary]
+    next: str | None = Field(description="Pass it as `before` to continue; null at the end.")
+
+
+class ReplayRequest(Shape):
+    assume: Literal["done", "not_done"] | None = Field(
+        default=None, description="What became of `once` steps whose outcome is unknown."
+    )
+
+
+class CancelRequest(Shape):
+    detail: str | None = Field(default=None, max_length=500, description="Why, in words.")
+
+
+class ApprovalShape(Shape):
+    id: str
+    queue: str
+    run_id: str
+    tenant: str
+    state: str
+    payload: Any
+    asked_at: str
+    expires_at: str
+    decided_by: str | None
+    decided_at: str | None
+    note: str | None
+
+
+class ApprovalList(Shape):
+    approvals: list[ApprovalShape]
+
+
+class Decision(Shape):
+    decision: Literal["approve", "deny"]
+    note: str | None = Field(default=None, max_length=1000)
+
+
+class Decided(ApprovalShape):
+    applied: bool = Field(description="False when it had been answered otherwise, or had expired, before.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details. `reason` is stable; further members depend on it."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    scope: str | None = Field(default=None, description="Whose limit it was, e.g. `tenant:acme`.")
+    limit: float | None = None
+    used: float | None = None
+    retry_after_ms: int | None = Field(default=None, description="The honest wait; absent if waiting does not help.")
+    run_id: str | None = None
+    errors: list[dict[str, str]] | None = Field(default=None, description="Every mistake: field and message.")
+
+
+class RunsQuery(BaseModel):
+    """Filters of the list; unknown ones are refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+    workflow: str | None = Field(default=None, max_length=63)
+    tenant: str | None = Field(default=None, max_length=128)
+    lane: str | None = Field(default=None, max_length=63)
+    state: list[RunState] = Field(default=[], max_length=7, description="Repeatable.")
+    reason: str | None = Field(default=None, max_length=63)
+    before: str | None = Field(default=None, max_length=36, description="The `next` of the page before.")
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class ApprovalsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    queue: str | None = Field(default=None, max_length=63)
+    limit: int = Field(default=50, ge=1, le=500)
+
+
+class Health(Shape):
+    status: Literal["ok", "ready"]

@@ -1,0 +1,171 @@
+"""How runs, steps and approvals look on the wire. Moments are RFC 3339 in UTC, durations end in ``_ms`` or ``_s``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from headgate.model.decision import Admission
+from headgate.model.run import RunRecord, RunState
+from headgate.model.step import Step
+from headgate.store.protocols import Approval
+
+
+def moment(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as text such as ``2026-01-31T12:00:00.000Z``."""
+    if ms is None:
+        return None
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return None
+
+
+def admission_view(answer: Admission) -> dict[str, Any]:
+    """The answer to an accepted (or already known) run."""
+    run = answer.run
+    view: dict[str, Any] = {
+        "id": run.id,
+        "state": run.state.value,
+        "position": answer.position,
+        "eta_s": _seconds(answer.eta_ms),
+        "lane": run.lane,
+        "deadline": moment(run.deadline_ms),
+        "workflow": run.workflow,
+        "tenant": run.tenant,
+        "created": answer.created,
+        "degraded": run.degraded,
+    }
+    if run.replay_of is not None:
+        view["replay_of"] = run.replay_of
+    return view
+
+
+def standing_view(answer: Admission) -> dict[str, Any]:
+    """What changes while a run lives: the short form that event streams repeat."""
+    run = answer.run
+    waits = run.state is RunState.QUEUED
+    return {
+        "id": run.id,
+        "state": run.state.value,
+        "reason": run.reason,
+        "position": answer.position if waits else None,
+        "eta_s": _seconds(answer.eta_ms) if waits else None,
+        "degraded": run.degraded,
+        "cancel_requested": run.cancel_requested,
+    }
+
+
+def summary_view(run: RunRecord) -> dict[str, Any]:
+    """One line of a list: everything but input, result and steps."""
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "tenant": run.tenant,
+        "user": run.user,
+        "lane": run.lane,
+        "state": run.state.value,
+        "reason": run.reason,
+        "detail": run.detail,
+        "degraded": run.degraded,
+        "cancel_requested": run.cancel_requested,
+        "submitted_at": moment(run.submitted_ms),
+        "available_at": moment(run.available_ms),
+        "started_at": moment(run.started_ms),
+        "finished_at": moment(run.finished_ms),
+        "deadline": moment(run.deadline_ms),
+        "queue_deadline": moment(run.queue_deadline_ms),
+        "starts": run.term,
+        "attempts": run.attempts,
+        "crashes": run.crashes,
+        "origin_id": run.origin_id,
+        "replay_of": run.replay_of,
+        "idempotency_key": run.idempotency_key,
+        "usage": {"calls": run.used_calls, "model_tokens": run.used_model_tokens},
+        "budget": {"calls": run.budget_calls, "model_tokens": run.budget_model_tokens},
+    }
+
+
+def run_view(answer: Admission, steps: Sequence[Step], *, models: Collection[str], now_ms: int) -> dict[str, Any]:
+    """Everything about one run."""
+    run = answer.run
+    waits = run.state is RunState.QUEUED
+    here = f"/v1/runs/{run.id}"
+    links = {"self": here, "events": f"{here}/events"}
+    if not run.state.terminal:
+        links["cancel"] = f"{here}/cancel"
+    if run.dead:
+        links["replay"] = f"{here}/replay"
+    return {
+        **summary_view(run),
+        "position": answer.position if waits else None,
+        "eta_s": _seconds(answer.eta_ms) if waits else None,
+        "timings": _timings(run, steps, models, now_ms),
+        "input": json_value(run.input),
+        "result": None if run.result is None else json_value(run.result),
+        "steps": [step_view(step) for step in steps],
+        "links": links,
+    }
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """One remembered call, without what it returned."""
+    return {
+        "seq": step.seq,
+        "resource": step.resource,
+        "function": step.function,
+        "nth": step.nth,
+        "effect": step.effect.value,
+        "state": step.state.value,
+        "queued_ms": step.queued_ms,
+        "ran_ms": step.ran_ms,
+        "tries": step.tries,
+        "degraded": step.degraded,
+        "model_tokens": step.model_tokens,
+        "started_at": moment(step.started_ms),
+        "finished_at": moment(step.finished_ms),
+    }
+
+
+def approval_view(approval: Approval) -> dict[str, Any]:
+    """A question to a person."""
+    return {
+        "id": approval.id,
+        "queue": approval.queue,
+        "run_id": approval.run_id,
+        "tenant": approval.tenant,
+        "state": approval.state,
+        "payload": json_value(approval.payload),
+        "asked_at": moment(approval.asked_ms),
+        "expires_at": moment(approval.expires_ms),
+        "decided_by": approval.decided_by,
+        "decided_at": moment(approval.decided_ms),
+        "note": approval.note,
+    }
+
+
+def json_value(text: str) -> Any:
+    """Stored JSON text as a value; a damaged row is shown as the text it holds rather than failing the page."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _timings(run: RunRecord, steps: Sequence[Step], models: Collection[str], now_ms: int) -> dict[str, int | None]:
+    started = run.started_ms
+    ended = run.finished_ms
+    until = started if started is not None else ended if ended is not None else now_ms
+    return {
+        "queued_ms": max(0, until - run.submitted_ms),
+        "ran_ms": None if started is None else max(0, (now_ms if ended is None else ended) - started),
+        "call_queued_ms": sum(step.queued_ms for step in steps),
+        "model_ms": sum(step.ran_ms for step in steps if step.resource in models),
+        "tool_ms": sum(step.ran_ms for step in steps if step.resource not in models),
+    }
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
