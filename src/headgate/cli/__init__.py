@@ -1,0 +1,1 @@
+"""The command line: ``headgate serve | worker | submit | runs | check | …``. Needs the extra ``[server]``."""

@@ -1,0 +1,87 @@
+"""Puts the commands together, and turns every error into one clean line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from headgate.cli import approvals, fleet, keys, processes, project, runs
+from headgate.cli.entry import missing_extra
+from headgate.cli.screen import clean, complain
+from headgate.errors import ApiError, ConfigError, HeadgateError, InvalidRequest, Overloaded
+
+app = typer.Typer(
+    name="headgate",
+    help="Admission, limits, queues, retries and deadlines for AI agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for panel, command in (
+    ("Your project", project.init),
+    ("Your project", project.check),
+    ("Processes", processes.serve),
+    ("Processes", processes.worker),
+    ("Runs", runs.submit),
+    ("Runs", runs.runs),
+    ("Runs", runs.run),
+    ("Runs", runs.cancel),
+    ("Runs", runs.replay),
+    ("Runs", runs.dead),
+    ("Operations", fleet.capacity),
+):
+    app.command(rich_help_panel=panel)(command)
+app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")
+app.add_typer(keys.app, name="keys", rich_help_panel="Operations")
+
+
+@app.command("version", rich_help_panel="Your project")
+def show_version() -> None:
+    """Print headgate's version and Python's."""
+    try:
+        own = version("headgate")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        own = "(not installed)"
+    print(f"headgate {own} (Python {sys.version.split()[0]})")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (``sys.argv`` by default); its exit code."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="headgate")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("headgate", "__main__"):
+            raise
+        print(missing_extra(error.name or "a module"), file=sys.stderr)
+    except HeadgateError as error:
+        _explain(error)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _explain(error: HeadgateError) -> None:
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            print(clean(problem), file=sys.stderr)
+        count = len(error.problems)
+        complain(f"{count} {'problem' if count == 1 else 'problems'} in the configuration")
+    elif isinstance(error, Overloaded):
+        complain(f"refused: {error}")
+        if error.advice:
+            print(clean(error.advice), file=sys.stderr)
+    elif isinstance(error, InvalidRequest):
+        for field, message in error.problems:
+            complain(f"{field}: {message}")
+    elif isinstance(error, ApiError):
+        detail = error.problem.get("detail") or error.problem.get("title") or "no details"
+        complain(f"{detail} (HTTP {error.status})")
+    else:
+        complain(str(error))

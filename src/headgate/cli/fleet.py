@@ -1,0 +1,125 @@
+"""``headgate capacity``: every lane, queue, resource and limit with its use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
+from headgate.cli.screen import as_json, duration, milliseconds, table
+
+
+def capacity(json_output: AsJson = False, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """Show how full everything is, as the service sees it now."""
+    with service(url, api_key) as client:
+        report = client.capacity()
+    if json_output:
+        as_json(report)
+    else:
+        show(report)
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Print a capacity report as tables."""
+    pressure, states = report["pressure"], report["runs"]
+    counts = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs"
+    shedding = f" (sheds from {pressure['shed_at']:.0%}{', shedding now' if pressure['shedding'] else ''})"
+    print(f"{report['state']}: pressure {pressure['level']:.0%}{shedding}; {counts}")
+    print()
+    table(
+        ("LANE", "SHARE", "WAITING", "RUNNING", "OLDEST", "STARTS/S", ""),
+        [
+            (one["name"], _share(one["share"]), one["depth"], one["running"], duration(one["oldest_age_s"] or None),
+             one["starts_per_s"], "shedding" if one["shedding"] else " ")
+            for one in report["lanes"]
+        ],
+        empty="no lanes",
+    )  # fmt: skip
+    print()
+    table(
+        ("WORKFLOW", "LANE", "WAITING", "RUNNING", "STARTS/S", "PER TENANT", "MAX AGE"),
+        [
+            (one["name"], one["lane"], _of(one["queue"]["depth"], one["queue"]["limit"]), one["running"],
+             one["starts_per_s"], one["queue"]["per_tenant"], duration(one["queue"]["max_age_s"]))
+            for one in report["workflows"]
+        ],
+        empty="no workflows configured",
+    )  # fmt: skip
+    print()
+    table(
+        (
+            "RESOURCE",
+            "KIND",
+            "IN FLIGHT",
+            "RANGE",
+            "WAITING",
+            "P95",
+            "ERRORS",
+            "BREAKER",
+            "CALLS",
+            "REFUSED",
+            "PRESSURE",
+        ),
+        [_resource(one) for one in report["resources"]],
+        empty="no resources configured",
+    )
+    rows = [*(_limit(one) for one in report["limits"]), *_budget(report["budget"])]
+    if rows:
+        print()
+        table(("LIMIT", "OF", "UP TO", "USED", "MODE"), rows, empty="")
+
+
+def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    concurrency, queue = one["concurrency"], one["queue"]
+    least, most = concurrency["least"], concurrency["most"]
+    return (
+        one["name"],
+        one["kind"],
+        _of(concurrency["inflight"], concurrency["limit"]),
+        "fixed" if least == most else f"{least}..{most}",
+        _of(queue["depth"], queue["limit"]),
+        milliseconds(one["p95_ms"]),
+        f"{one['error_rate']:.1%}",
+        one["breaker"],
+        one["calls"],
+        sum(one["refused"].values()),
+        _share(one["pressure"]),
+    )
+
+
+def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    of = " ".join(word for word in (one["workflow"], one["tenant"]) if word) or "everything"
+    rates = [
+        f"{one[unit]['amount']:g} {unit.replace('_', ' ')} / {duration(one[unit]['window_s'])}"
+        for unit in ("runs", "model_tokens")
+        if unit in one
+    ]
+    return f"per {one['per']}", of, ", ".join(rates), "-", one["mode"]
+
+
+def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    rows = []
+    for unit, one in budget.items():
+        limit = _bytes(one["limit"]) if unit == "memory" else f"{one['limit']:g}"
+        if "window_s" in one:
+            limit = f"{limit} / {duration(one['window_s'])}"
+        used = one.get("used")
+        shown = None if used is None else _bytes(used) if unit == "memory" else f"{used:g}"
+        rows.append(("fleet budget", unit.replace("_", " "), limit, shown, "enforce"))
+    return rows
+
+
+def _of(used: Any, limit: Any) -> str:
+    return f"{used}/{limit}"
+
+
+def _share(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"

@@ -1,0 +1,313 @@
+"""Commands about runs: submit, list, look at, follow, cancel, replay."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
+from headgate.cli.screen import (
+    as_json,
+    clean,
+    compact,
+    complain,
+    duration,
+    fields,
+    milliseconds,
+    moment,
+    table,
+)
+from headgate.config.units import parse_duration
+from headgate.model.run import DEAD, TERMINAL, RunState
+
+if TYPE_CHECKING:
+    from headgate.client import Client
+
+RunId = Annotated[str, typer.Argument(metavar="ID")]
+Tenant = Annotated[str | None, typer.Option(help="Whose run it is; an API key may fix this.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="At most so many, newest first.")]
+
+
+def submit(
+    workflow: str,
+    input: Annotated[
+        str | None, typer.Argument(metavar="[JSON]", help="The input: JSON, - for standard input, or @FILE.")
+    ] = None,
+    tenant: Tenant = None,
+    user: Annotated[str | None, typer.Option(help="On whose behalf.")] = None,
+    lane: Annotated[str | None, typer.Option(help="Priority class; the workflow's own by default.")] = None,
+    deadline: Annotated[str | None, typer.Option(metavar="DURATION", help="Such as 2m.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Idempotency key: the same key and input lead to the same run.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 unless it succeeded.")] = False,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Ask for a run. Prints its id, place in line and expected start."""
+    value = read_input(input)
+    _check_duration(deadline)
+    with service(url, api_key) as client:
+        accepted = client.submit(
+            workflow, value, tenant=tenant, user=user, lane=lane, deadline=deadline, idempotency_key=key
+        )
+        if not wait:
+            _show_accepted(accepted, json_output)
+            return
+        if not json_output:
+            _show_accepted(accepted, json_output)
+        ended = client.wait(accepted["id"])
+    if json_output:
+        as_json(ended)
+    else:
+        _show_end(ended)
+    if ended["state"] != RunState.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+def runs(
+    state: Annotated[list[RunState] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
+    limit: Limit = 20,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """List runs, newest first."""
+    states = [one.value for one in state or ()]
+    with service(url, api_key) as client:
+        page = client.runs(workflow=workflow, tenant=tenant, lane=lane, states=states, limit=limit)
+    _show_runs(page["runs"], json_output, empty="no runs")
+
+
+def run(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Tell every change until it ends.")] = False,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Show one run: where it stands, its steps, and where the time went."""
+    with service(url, api_key) as client:
+        if follow:
+            _follow(client, run_id, json_output)
+        shown = client.run(run_id)
+    if json_output:
+        as_json(shown)
+    else:
+        _show_run(shown)
+
+
+def cancel(run_id: RunId, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """End a waiting run, or ask a running one to stop."""
+    with service(url, api_key) as client:
+        left = client.cancel(run_id)
+    if left["state"] == RunState.CANCELLED:
+        print(f"cancelled {clean(run_id)}")
+    elif left["state"] in TERMINAL:
+        complain(f"{run_id} had already ended: {left['state']} ({left.get('reason')})")
+        raise typer.Exit(1)
+    else:
+        print(f"{clean(run_id)} was asked to stop; it does so at its next step")
+
+
+def replay(
+    run_id: RunId,
+    assume: Annotated[
+        str | None,
+        typer.Option(metavar="done|not_done", help="What became of a `once` step whose outcome is unknown."),
+    ] = None,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Carry a dead letter out again, as a new run that keeps the finished steps."""
+    if assume not in (None, "done", "not_done"):
+        raise typer.BadParameter(f"{assume!r} is neither done nor not_done", param_hint="--assume")
+    with service(url, api_key) as client:
+        accepted = client.replay(run_id, assume=assume)
+    _show_accepted(accepted, json_output)
+
+
+def dead(
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    limit: Limit = 20,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """List dead letters: runs that ended without success and wait for a person or a replay."""
+    states = sorted(one.value for one in DEAD)
+    with service(url, api_key) as client:
+        page = client.runs(workflow=workflow, tenant=tenant, states=states, limit=limit)
+    _show_runs(page["runs"], json_output, empty="no dead letters")
+
+
+def read_input(argument: str | None) -> Any:
+    """The JSON value that ``argument`` is or points to; ``None`` without one.
+
+    Raises:
+        typer.BadParameter: it is not JSON, or cannot be read.
+    """
+    if argument is None:
+        return None
+    source, text = "the input", argument
+    try:
+        if argument == "-":
+            source, text = "standard input", sys.stdin.read()
+        elif argument.startswith("@"):
+            source, text = argument[1:], Path(argument[1:]).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{source} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{source} is not UTF-8 text") from error
+    except (ValueError, RecursionError) as error:
+        message = f'{source} is not JSON: {error}; write for example \'{{"title": "hello"}}\''
+        raise typer.BadParameter(message) from error
+
+
+def _check_duration(text: str | None) -> None:
+    try:
+        if text is not None:
+            parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--deadline") from error
+
+
+def _show_accepted(accepted: Mapping[str, Any], json_output: bool) -> None:
+    if json_output:
+        as_json(accepted)
+        return
+    words = [clean(accepted["id"]), clean(accepted["state"]), f"lane {clean(accepted.get('lane'))}"]
+    if accepted["state"] == RunState.QUEUED:
+        words.append(_place(accepted))
+    if accepted.get("created") is False:
+        words.append("known already, nothing new was stored")
+    if accepted.get("degraded"):
+        words.append("on a cheaper path")
+    print(", ".join(words), flush=True)
+
+
+def _place(standing: Mapping[str, Any]) -> str:
+    position, eta = standing.get("position"), standing.get("eta_s")
+    place = "next in line" if position == 0 else f"{position} ahead of it"
+    return place if eta is None else f"{place}, starts in about {duration(eta)}"
+
+
+def _show_end(ended: Mapping[str, Any]) -> None:
+    timings = ended.get("timings") or {}
+    took = milliseconds(timings.get("ran_ms"))
+    print(f"{clean(ended['state'])}{f' after {took}' if took else ''}")
+    if ended["state"] == RunState.SUCCEEDED:
+        as_json(ended.get("result"))
+    else:
+        complain(f"{ended.get('reason')}: {ended.get('detail') or 'no details'}")
+
+
+def _show_runs(found: list[dict[str, Any]], json_output: bool, *, empty: str) -> None:
+    if json_output:
+        as_json(found)
+        return
+    table(
+        ("ID", "WORKFLOW", "TENANT", "LANE", "STATE", "REASON", "SUBMITTED", "DETAIL"),
+        [
+            (one["id"], one["workflow"], one["tenant"], one["lane"], one["state"], one["reason"],
+             moment(one["submitted_at"]), _short(one.get("detail")))
+            for one in found
+        ],
+        empty=empty,
+    )  # fmt: skip
+
+
+def _follow(client: Client, run_id: str, json_output: bool) -> None:
+    """Tell every change until the run has ended; a stream that ends sooner is opened again."""
+    told_steps = 0
+    while True:
+        for event in client.events(run_id):
+            if json_output:
+                print(compact(event), flush=True)
+            else:
+                steps = event.get("steps") or []
+                for step in steps[told_steps:]:
+                    took = milliseconds(step["ran_ms"])
+                    print(f"  step {step['seq']}: {clean(step['resource'])} {clean(step['state'])}, {took}")
+                told_steps = max(told_steps, len(steps))
+                print(_standing(event), flush=True)
+            if event.get("state") in TERMINAL:
+                return
+
+
+def _standing(event: Mapping[str, Any]) -> str:
+    words = [clean(event.get("state"))]
+    if event.get("state") == RunState.QUEUED:
+        words.append(_place(event))
+    elif event.get("reason") and event["reason"] != event.get("state"):
+        words.append(clean(event["reason"]))
+    return ", ".join(words)
+
+
+def _show_run(one: Mapping[str, Any]) -> None:
+    timings, usage = one.get("timings") or {}, one.get("usage") or {}
+    queued = one["state"] == RunState.QUEUED
+    fields(
+        [
+            ("id", one["id"]),
+            ("workflow", one["workflow"]),
+            ("tenant", one["tenant"] if one.get("user") is None else f"{one['tenant']} / {one['user']}"),
+            ("lane", one["lane"]),
+            ("state", one["state"]),
+            ("reason", one.get("reason")),
+            ("detail", one.get("detail")),
+            ("place", _place(one) if queued else None),
+            ("degraded", "yes, on a cheaper path" if one.get("degraded") else None),
+            ("stop asked", "yes" if one.get("cancel_requested") and one["state"] not in TERMINAL else None),
+            ("replay of", one.get("replay_of")),
+            ("submitted", moment(one.get("submitted_at"))),
+            ("deadline", moment(one.get("deadline"))),
+            ("queued for", milliseconds(timings.get("queued_ms"))),
+            ("ran for", milliseconds(timings.get("ran_ms"))),
+            ("of that", _shares(timings)),
+            ("used", f"{usage.get('calls', 0)} calls, {usage.get('model_tokens', 0)} model tokens"),
+            ("input", _short(compact(one.get("input")))),
+            ("result", None if one.get("result") is None else compact(one["result"])),
+        ]
+    )
+    steps = one.get("steps") or []
+    if steps:
+        print()
+        _show_steps(steps)
+
+
+def _shares(timings: Mapping[str, Any]) -> str | None:
+    parts = [
+        f"{label} {milliseconds(timings[name])}"
+        for name, label in (("model_ms", "models"), ("tool_ms", "tools"), ("call_queued_ms", "waiting for slots"))
+        if timings.get(name)
+    ]
+    return ", ".join(parts) or None
+
+
+def _show_steps(steps: list[dict[str, Any]]) -> None:
+    table(
+        ("STEP", "RESOURCE", "FUNCTION", "EFFECT", "STATE", "QUEUED", "RAN", "TRIES", "INSTEAD"),
+        [
+            (step["seq"], step["resource"], step["function"], step["effect"], step["state"],
+             milliseconds(step["queued_ms"]), milliseconds(step["ran_ms"]), step["tries"], step["degraded"])
+            for step in steps
+        ],
+        empty="",
+    )  # fmt: skip
+
+
+def _short(text: str | None, most: int = 100) -> str | None:
+    return text if text is None or len(text) <= most else f"{text[: most - 1]}…"
