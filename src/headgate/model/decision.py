@@ -47,6 +47,8 @@ class Admission:
     eta_ms: int | None = None
     """Milliseconds until it should start; ``None`` while nothing is known about the rate of starts."""
     limits: tuple[LimitUse, ...] = ()
+    shadowed: tuple[str, ...] = ()
+    """Names of the shadow limits that would have refused it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The SQLite dialect, through apsw. Imported by `headgate.store.open` alone."""

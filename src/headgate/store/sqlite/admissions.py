@@ -1,0 +1,281 @@
+"""Coming in: the checks of `protocols.Admissions.admit`, in its order, inside one transaction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from headgate.model.decision import Admission, LimitUse, Refusal
+from headgate.model.duplicates import Duplicates
+from headgate.model.reason import Reason
+from headgate.model.run import DEAD, RunRecord, RunState
+from headgate.policy.admission import Waiting, decide
+from headgate.policy.fair_queue import enqueue
+from headgate.policy.token_bucket import RateTake, take
+from headgate.store.protocols import DepthBound, RunOffer
+from headgate.store.sqlite.operations import Operations
+from headgate.store.sqlite.position import position_of, waiting_in
+from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
+from headgate.store.sqlite.transaction import Transaction
+
+LARGE_INPUT_BYTES = 2048
+"""Longer inputs live beside the row, so that its updates do not rewrite them."""
+RETRY_FLOOR_MS = 1000
+"""The store knows no rate of starts; whoever does replaces this with a better answer."""
+
+_QUEUED = RunState.QUEUED
+_ASSUMPTIONS = ("done", "not_done")
+
+
+class SqliteAdmissions:
+    """`headgate.store.protocols.Admissions`."""
+
+    def __init__(self, writer: Operations) -> None:
+        self._writer = writer
+
+    async def admit(self, offer: RunOffer) -> Admission | Refusal:
+        for bound in offer.bounds:
+            _check_scope(bound)
+        answer: Admission | Refusal = await self._writer.submit(lambda tx: admit(tx, offer))
+        return answer
+
+
+def _check_scope(bound: DepthBound) -> None:
+    whole_lane = bool(bound.lane) and not bound.workflow and not bound.tenant
+    if not whole_lane and (bound.lane or not bound.workflow):
+        raise ValueError(f"{bound.name}: bounds count per workflow, per workflow and tenant, or per lane")
+
+
+def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
+    """Store the run of ``offer``, or say why not."""
+    if offer.idempotency_key is not None:
+        known = tx.row("run_of_idempotency_key", offer.tenant, offer.idempotency_key)
+        if known is not None:
+            return _known(tx, offer, known)
+    source: _Source | None = None
+    if offer.replay_of is not None:
+        judged = _judge_replay(tx, offer, offer.replay_of)
+        if isinstance(judged, Refusal):
+            return judged
+        source = judged
+    if offer.content_key is not None and offer.duplicates is not Duplicates.ALLOW:
+        twin = tx.row("unfinished_run_of_content", offer.content_key)
+        if twin is not None:
+            return _duplicate(tx, offer, twin)
+    size = len(offer.input) if offer.input.isascii() else len(offer.input.encode("utf-8", "surrogatepass"))
+    room = _find_room(tx, offer, size)
+    if isinstance(room, Refusal):
+        return room
+    record, seq, last = _store(tx, offer, size, degraded=offer.degraded or room.degraded, source=source)
+    if source is not None:
+        _copy_steps(tx, offer, source, seq)
+    if last:
+        # Everything that waits in its lane goes before it, so nothing needs counting.
+        position = waiting_in(tx.numbers.queue, (*offer.ahead_of, offer.lane)) - 1
+    else:
+        position = position_of(tx, record, seq, tx.numbers.queue, offer.ahead_of)
+    return Admission(record, True, position, None, room.limits, room.shadowed)
+
+
+def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
+    seq, body_hash = row[RUN_WIDTH], row[RUN_WIDTH + 1]
+    record = run_of(row)
+    if body_hash == offer.body_hash:
+        return Admission(record, False, position_of(tx, record, seq, tx.numbers.queue, offer.ahead_of))
+    return Refusal(
+        Reason.IDEMPOTENCY_CONFLICT,
+        f"tenant:{offer.tenant}",
+        f"the idempotency key {offer.idempotency_key!r} was used before with another body (run {record.id})",
+        run_id=record.id,
+    )
+
+
+def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
+    record = run_of(row)
+    if offer.duplicates is Duplicates.COLLAPSE:
+        return Admission(record, False, position_of(tx, record, row[RUN_WIDTH], tx.numbers.queue, offer.ahead_of))
+    return Refusal(
+        Reason.DUPLICATE,
+        f"workflow:{offer.workflow}",
+        f"run {record.id} with the same content is not finished yet",
+        run_id=record.id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The dead letter that a replay starts from."""
+
+    seq: int
+    origin_id: str
+
+
+def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source | Refusal:
+    scope = f"run:{source_id}"
+    row = tx.row("replay_source", source_id, offer.tenant)
+    if row is None:
+        return Refusal(Reason.UNKNOWN_RUN, scope, f"there is no run {source_id}", run_id=source_id)
+    seq, origin_id, state = row
+    if state not in DEAD:
+        return Refusal(
+            Reason.NOT_REPLAYABLE, scope, f"only failed or expired runs are replayed; it is {state}", run_id=source_id
+        )
+    other = tx.row("unfinished_replay", source_id)
+    if other is not None:
+        return Refusal(
+            Reason.NOT_REPLAYABLE, scope, f"it is being replayed already, as run {other[0]}", run_id=other[0]
+        )
+    if offer.assume not in _ASSUMPTIONS and tx.row("has_begun_steps", seq) is not None:
+        return Refusal(
+            Reason.UNKNOWN_OUTCOME,
+            scope,
+            "a step that must not be repeated was begun and its outcome is unknown; find out whether it took effect, "
+            'then replay with assume "done" or "not_done"',
+            run_id=source_id,
+        )
+    return _Source(seq, origin_id)
+
+
+def _copy_steps(tx: Transaction, offer: RunOffer, source: _Source, seq: int) -> None:
+    tx.run("copy_done_steps", seq, source.seq)
+    if offer.assume == "done":
+        tx.run("copy_begun_steps_as_done", seq, source.seq, offer.now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Every limit had room."""
+
+    degraded: bool
+    limits: tuple[LimitUse, ...]
+    shadowed: tuple[str, ...]
+
+
+def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
+    """Check every bound and rate; take from the rates only if all have room."""
+    numbers = tx.numbers
+    queues = [numbers.queue(bound.workflow, bound.tenant, bound.lane) for bound in offer.bounds]
+    verdict = decide(offer.bounds, [Waiting(queue.depth, queue.bytes) for queue in queues], size_bytes=size)
+    if verdict.full is not None:
+        queue = queues[verdict.full]
+        used = queue.depth if verdict.unit == "runs" else queue.bytes
+        return _full(offer.bounds[verdict.full], verdict.unit, used, size)
+    limits = [
+        LimitUse(bound.name, bound.depth, max(0, bound.depth - queue.depth - 1), "runs", None, None)
+        for bound, queue in zip(offer.bounds, queues, strict=True)
+        if bound.depth is not None and not bound.shadow
+    ]
+    shadowed = [offer.bounds[index].name for index in verdict.shadowed]
+    arrivals: dict[str, float] = {}
+    for wish in offer.rates:
+        taken = take(arrivals.get(wish.key, numbers.arrival(wish.key)), wish, now_ms=offer.now_ms)
+        if taken.granted:
+            arrivals[wish.key] = taken.arrival_ms
+        elif not wish.shadow:
+            return _too_fast(wish, taken.wait_ms, taken.remaining, never=taken.never)
+        else:
+            shadowed.append(wish.name)
+        if not wish.shadow:
+            limits.append(
+                LimitUse(
+                    wish.name,
+                    int(wish.per_window),
+                    int(taken.remaining),
+                    wish.unit,
+                    wish.window_ms / 1000,
+                    taken.reset_ms / 1000,
+                )
+            )
+    for key, arrival_ms in arrivals.items():
+        numbers.set_arrival(key, arrival_ms)
+    return _Room(verdict.degraded, tuple(limits), tuple(shadowed))
+
+
+def _full(bound: DepthBound, unit: str, used: int, size: int) -> Refusal:
+    limit = bound.depth if unit == "runs" else bound.bytes
+    never = unit != "runs" and bound.bytes is not None and size > bound.bytes
+    return Refusal(
+        Reason.NEVER_FITS if never else Reason.QUEUE_FULL,
+        bound.name,
+        f"its input has {size} bytes and the queue takes {limit}"
+        if never
+        else f"the queue holds {used} of at most {limit} {unit}",
+        limit=limit,
+        used=used,
+        retry_after_ms=None if never else RETRY_FLOOR_MS,
+        unit=unit,
+    )
+
+
+def _too_fast(wish: RateTake, wait_ms: float, remaining: float, *, never: bool) -> Refusal:
+    return Refusal(
+        Reason.NEVER_FITS if never else Reason.RATE_LIMITED,
+        wish.name,
+        f"it asks for {wish.amount:g} {wish.unit} and at most {wish.size:g} are given at once"
+        if never
+        else f"{wish.per_window:g} {wish.unit} per {wish.window_ms / 1000:g} s are used up",
+        limit=wish.per_window,
+        used=max(0.0, wish.per_window - remaining),
+        retry_after_ms=None if never else max(1, math.ceil(wait_ms)),
+        window_s=wish.window_ms / 1000,
+        unit=wish.unit,
+    )
+
+
+def _store(
+    tx: Transaction, offer: RunOffer, size: int, *, degraded: bool, source: _Source | None
+) -> tuple[RunRecord, int, bool]:
+    """Write the run at its place in the lane's virtual time; with its number, and whether it stands last."""
+    numbers = tx.numbers
+    time = numbers.lane(offer.lane)
+    place = enqueue(
+        time.virtual_time, numbers.tenant_finish(offer.lane, offer.tenant), cost=offer.cost, weight=offer.weight
+    )
+    numbers.set_tenant_finish(offer.lane, offer.tenant, place.finish)
+    last = place.start >= time.last_start
+    if place.start > time.last_start:
+        time.last_start = place.start
+        numbers.touched_lanes.add(offer.lane)
+    large = size > LARGE_INPUT_BYTES
+    origin_id = offer.origin_id if source is None else source.origin_id
+    tx.run(
+        "admit_run",
+        offer.id,
+        origin_id,
+        offer.replay_of,
+        offer.workflow,
+        offer.tenant,
+        offer.user,
+        offer.lane,
+        None if large else offer.input,
+        size,
+        offer.cost,
+        place.start,
+        offer.now_ms,
+        offer.available_ms,
+        offer.queue_deadline_ms,
+        offer.deadline_ms,
+        earliest(offer.queue_deadline_ms, offer.deadline_ms),
+        1 if degraded else 0,
+        offer.budget_calls,
+        offer.budget_model_tokens,
+        offer.idempotency_key,
+        offer.body_hash,
+        offer.content_key,
+    )
+    seq = tx.db.last_insert_rowid()
+    if large:
+        tx.run("keep_large_input", seq, offer.input)
+    numbers.scopes(offer.workflow, offer.tenant, offer.lane).count(_QUEUED, 1, fresh=True, size=size)
+    record = RunRecord(
+        offer.id, origin_id, offer.replay_of, offer.workflow, offer.tenant, offer.user, offer.lane, _QUEUED,
+        None, None, offer.input, None, offer.cost, place.start, offer.now_ms, offer.available_ms,
+        offer.queue_deadline_ms, offer.deadline_ms, None, None, None, 0, None, 0, 0, False, degraded,
+        offer.budget_calls, offer.budget_model_tokens, 0, 0, offer.idempotency_key,
+    )  # fmt: skip
+    return record, seq, last
+
+
+def earliest(*moments: int | None) -> int | None:
+    """The smallest of the moments that are set."""
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -1,0 +1,128 @@
+"""Bounded queues of people: questions, answers, and the runs that wait for them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from headgate.model.decision import Refusal
+from headgate.model.reason import Reason
+from headgate.model.run import RunState
+from headgate.store.protocols import Approval
+from headgate.store.sqlite.admissions import RETRY_FLOOR_MS
+from headgate.store.sqlite.claims import suspend
+from headgate.store.sqlite.operations import Operations
+from headgate.store.sqlite.transaction import Reading, Transaction
+
+
+class SqliteApprovals:
+    """`headgate.store.protocols.Approvals`."""
+
+    def __init__(self, writer: Operations, reader: Operations) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def ask(
+        self,
+        approval: Approval,
+        owner: str,
+        term: int,
+        *,
+        depth: int,
+        used_calls: int = 0,
+        used_model_tokens: int = 0,
+    ) -> Approval | Refusal | None:
+        answer: Approval | Refusal | None = await self._writer.submit(
+            lambda tx: _ask(tx, approval, owner, term, depth, used_calls, used_model_tokens)
+        )
+        return answer
+
+    async def decide(
+        self, approval_id: str, *, tenant: str | None, approved: bool, by: str, note: str | None, now_ms: int
+    ) -> Approval | None:
+        def decide_one(tx: Transaction) -> Approval | None:
+            row = tx.row("approval_by_id", approval_id)
+            approval = None if row is None else Approval(*row)
+            if approval is None or (tenant is not None and approval.tenant != tenant):
+                return None
+            if approval.state != "waiting":
+                return approval
+            return _answer(tx, approval, "approved" if approved else "denied", by=by, note=note, now_ms=now_ms)
+
+        decided: Approval | None = await self._writer.submit(decide_one)
+        return decided
+
+    async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]:
+        def find(tx: Reading) -> list[Approval]:
+            if queue is None:
+                rows = tx.rows("waiting_approvals", tenant, limit)
+            else:
+                rows = tx.rows("waiting_approvals_of_queue", queue, tenant, limit)
+            return [Approval(*row) for row in rows]
+
+        found: list[Approval] = await self._reader.submit(find)
+        return found
+
+    async def expire_due(self, *, now_ms: int, limit: int) -> list[Approval]:
+        def expire(tx: Transaction) -> list[Approval]:
+            return [
+                _answer(tx, Approval(*row), "expired", by=None, note=None, now_ms=now_ms)
+                for row in tx.rows("due_approvals", now_ms, limit)
+            ]
+
+        expired: list[Approval] = await self._writer.submit(expire)
+        return expired
+
+
+def _ask(
+    tx: Transaction,
+    approval: Approval,
+    owner: str,
+    term: int,
+    depth: int,
+    used_calls: int,
+    used_model_tokens: int,
+) -> Approval | Refusal | None:
+    run = tx.row("fenced_run", approval.run_id, owner, term)
+    if run is None:
+        return None
+    row = tx.row("approval_of_step", approval.run_id, approval.step_key)
+    if row is not None:
+        asked = Approval(*row)
+        if asked.state != "waiting":
+            return asked
+    else:
+        counted = tx.row("count_waiting_approvals", approval.queue, depth)
+        used = 0 if counted is None else int(counted[0])
+        if used >= depth:
+            return Refusal(
+                Reason.QUEUE_FULL,
+                f"approval:{approval.queue}",
+                f"{used} questions wait for people and the queue takes {depth}",
+                limit=depth,
+                used=used,
+                retry_after_ms=RETRY_FLOOR_MS,
+                unit="approvals",
+            )
+        asked = dataclasses.replace(approval, state="waiting", decided_by=None, decided_ms=None, note=None)
+        tx.run("keep_approval", *(getattr(asked, field.name) for field in dataclasses.fields(Approval)))
+    suspend(
+        tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
+        detail=f"waits for an answer in {approval.queue!r}", attempts=None, used_calls=used_calls,
+        used_model_tokens=used_model_tokens,
+    )  # fmt: skip
+    return asked
+
+
+def _answer(
+    tx: Transaction, approval: Approval, state: str, *, by: str | None, note: str | None, now_ms: int
+) -> Approval:
+    """Close a waiting question and wake its run."""
+    tx.run("answer_approval", approval.id, state, by, now_ms, note)
+    run = tx.row("run_that_waits_for_approval", approval.run_id)
+    if run is not None:
+        seq, workflow, tenant, lane, deadline_ms, crashes = run
+        tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
+        scopes = tx.numbers.scopes(workflow, tenant, lane)
+        scopes.count(RunState.SUSPENDED, -1)
+        scopes.count(RunState.QUEUED, 1)
+    return dataclasses.replace(approval, state=state, decided_by=by, decided_ms=now_ms, note=note)

@@ -1,0 +1,231 @@
+"""Working: everything the holder of runs does, fenced by (run, owner, term)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from headgate.errors import StoreError
+from headgate.model.reason import Reason
+from headgate.model.run import TERMINAL, RunState
+from headgate.model.step import Step
+from headgate.policy.fair_queue import dispatch
+from headgate.store.protocols import Claim, ClaimRequest, Extension, RunEnd
+from headgate.store.sqlite.admissions import earliest
+from headgate.store.sqlite.damage import end_undecodable
+from headgate.store.sqlite.operations import Operations
+from headgate.store.sqlite.rows import RUN_WIDTH, UNREADABLE, Row, json_list, run_of, step_of
+from headgate.store.sqlite.transaction import Transaction
+
+_QUEUED, _RUNNING, _SUSPENDED = RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED
+_STEPS_WIDTH = 15
+
+
+class SqliteClaims:
+    """`headgate.store.protocols.Claims`."""
+
+    def __init__(self, writer: Operations) -> None:
+        self._writer = writer
+
+    async def claim(self, request: ClaimRequest) -> list[Claim]:
+        workflows = json.dumps(request.workflows)
+        claims: list[Claim] = await self._writer.submit(lambda tx: claim(tx, request, workflows))
+        return claims
+
+    async def extend(
+        self, owner: str, held: Sequence[tuple[str, int]], *, now_ms: int, lease_until_ms: int
+    ) -> Extension:
+        believed = frozenset(held)
+        ids = json.dumps([run_id for run_id, _ in believed])
+        found: Extension = await self._writer.submit(lambda tx: _extend(tx, owner, believed, ids, lease_until_ms))
+        return found
+
+    async def finish(self, ends: Sequence[RunEnd]) -> list[bool]:
+        wanted = tuple(ends)
+        for end in wanted:
+            if end.state not in TERMINAL:
+                raise ValueError(f"run {end.run_id}: {end.state} does not end a run")
+        ended: list[bool] = await self._writer.submit(lambda tx: [_finish(tx, end) for end in wanted])
+        return ended
+
+    async def suspend(
+        self,
+        run_id: str,
+        owner: str,
+        term: int,
+        *,
+        now_ms: int,
+        wake_ms: int | None,
+        reason: str,
+        detail: str | None = None,
+        attempts: int = 0,
+        used_calls: int = 0,
+        used_model_tokens: int = 0,
+    ) -> bool:
+        def suspend_one(tx: Transaction) -> bool:
+            row = tx.row("fenced_run", run_id, owner, term)
+            if row is None:
+                return False
+            suspend(
+                tx, row, now_ms=now_ms, wake_ms=wake_ms, reason=reason, detail=detail, attempts=attempts,
+                used_calls=used_calls, used_model_tokens=used_model_tokens,
+            )  # fmt: skip
+            return True
+
+        suspended: bool = await self._writer.submit(suspend_one)
+        return suspended
+
+    async def release(
+        self,
+        run_id: str,
+        owner: str,
+        term: int,
+        *,
+        now_ms: int,
+        reason: str,
+        used_calls: int = 0,
+        used_model_tokens: int = 0,
+    ) -> bool:
+        def release_one(tx: Transaction) -> bool:
+            row = tx.row("fenced_run", run_id, owner, term)
+            if row is None:
+                return False
+            seq, workflow, tenant, lane, deadline_ms, cancel_requested = row
+            tx.run("release_run", seq, reason, deadline_ms, used_calls, used_model_tokens)
+            scopes = tx.numbers.scopes(workflow, tenant, lane)
+            scopes.count(_RUNNING, -1)
+            scopes.count(_QUEUED, 1)
+            if cancel_requested:
+                cancel_waiting(tx, row, _QUEUED, now_ms=now_ms)
+            return True
+
+        released: bool = await self._writer.submit(release_one)
+        return released
+
+
+def claim(tx: Transaction, request: ClaimRequest, workflows: str) -> list[Claim]:
+    """Lease at most what each lane may have, in the order of the lanes."""
+    left = sum(count for _, count in request.lanes)
+    if request.max_running is not None:
+        left = min(left, request.max_running - tx.numbers.running())
+    claims: list[Claim] = []
+    for lane, most in request.lanes:
+        count = min(most, left)
+        if count <= 0:
+            continue
+        try:
+            found = _claimable(tx, request, lane, workflows, count)
+        except UNREADABLE:
+            found = _claimable_in_spite_of_damage(tx, request, lane, workflows, count)
+        if found:
+            left -= len(found)
+            claims += _lease(tx, request, lane, found)
+    return claims
+
+
+_Found = tuple[Row, Claim]
+
+
+def _claimable(tx: Transaction, request: ClaimRequest, lane: str, workflows: str, count: int) -> list[_Found]:
+    rows = tx.rows("claimable_runs", request.owner, request.lease_until_ms, request.now_ms, lane, workflows, count)
+    runs = [run_of(row) for row in rows]
+    # A run that starts for the first time remembers nothing, unless it replays another.
+    remembering = [
+        row[RUN_WIDTH] for row, run in zip(rows, runs, strict=True) if run.term > 1 or run.replay_of is not None
+    ]
+    if not remembering:
+        return [(row, Claim(run, ())) for row, run in zip(rows, runs, strict=True)]
+    steps: dict[int, list[Step]] = {}
+    for row in tx.rows("steps_of_runs", json_list(remembering)):
+        steps.setdefault(row[_STEPS_WIDTH], []).append(step_of(row))
+    return [(row, Claim(run, tuple(steps.get(row[RUN_WIDTH], ())))) for row, run in zip(rows, runs, strict=True)]
+
+
+def _claimable_in_spite_of_damage(
+    tx: Transaction, request: ClaimRequest, lane: str, workflows: str, count: int
+) -> list[_Found]:
+    for _ in range(count + 1):
+        seqs = [seq for (seq,) in tx.rows("claimable_seqs", request.now_ms, lane, workflows, count)]
+        end_undecodable(tx, seqs, now_ms=request.now_ms)
+        try:
+            return _claimable(tx, request, lane, workflows, count)
+        except UNREADABLE:
+            continue
+    raise StoreError(f"lane {lane!r}: too many waiting runs cannot be read back; the store is damaged")
+
+
+def _lease(tx: Transaction, request: ClaimRequest, lane: str, found: list[_Found]) -> list[Claim]:
+    numbers = tx.numbers
+    seqs = json_list([row[RUN_WIDTH] for row, _ in found])
+    tx.run("claim_runs", request.owner, request.lease_until_ms, request.now_ms, seqs)
+    for row, claimed in found:
+        run = claimed.run
+        numbers.scopes(run.workflow, run.tenant, run.lane).claimed(fresh=run.term == 1, size=row[RUN_WIDTH + 1])
+    time = numbers.lane(lane)
+    reached = dispatch(time.virtual_time, found[-1][1].run.virtual_start)
+    if reached != time.virtual_time:
+        time.virtual_time = reached
+        numbers.touched_lanes.add(lane)
+    return [claimed for _, claimed in found]
+
+
+def _extend(
+    tx: Transaction, owner: str, believed: frozenset[tuple[str, int]], ids: str, lease_until_ms: int
+) -> Extension:
+    held = []
+    seqs = []
+    cancel = []
+    for seq, run_id, term, cancel_requested in tx.rows("held_runs", owner, ids):
+        if (run_id, term) in believed:
+            held.append((run_id, term))
+            seqs.append(seq)
+            if cancel_requested:
+                cancel.append(run_id)
+    if seqs:
+        tx.run("extend_leases", lease_until_ms, json_list(seqs))
+    return Extension(frozenset(held), frozenset(cancel))
+
+
+def _finish(tx: Transaction, end: RunEnd) -> bool:
+    row = tx.row(
+        "finish_run", end.run_id, end.owner, end.term, end.state.value, end.reason, end.detail, end.result,
+        end.now_ms, end.used_calls, end.used_model_tokens, 1 if end.degraded else 0,
+    )  # fmt: skip
+    if row is None:
+        return False
+    scopes = tx.numbers.scopes(*row)
+    scopes.count(_RUNNING, -1)
+    scopes.count(end.state, 1)
+    return True
+
+
+def suspend(
+    tx: Transaction,
+    row: Row,
+    *,
+    now_ms: int,
+    wake_ms: int | None,
+    reason: str,
+    detail: str | None,
+    attempts: int | None,
+    used_calls: int,
+    used_model_tokens: int,
+) -> None:
+    """Suspend the run of a `fenced_run` row. One whose end was asked for is cancelled instead of waiting."""
+    seq, workflow, tenant, lane, deadline_ms, cancel_requested = row
+    tx.run(
+        "suspend_run", seq, reason, detail, wake_ms, earliest(wake_ms, deadline_ms), attempts, used_calls,
+        used_model_tokens,
+    )  # fmt: skip
+    scopes = tx.numbers.scopes(workflow, tenant, lane)
+    scopes.count(_RUNNING, -1)
+    scopes.count(_SUSPENDED, 1)
+    if cancel_requested:
+        cancel_waiting(tx, row, _SUSPENDED, now_ms=now_ms)
+
+
+def cancel_waiting(tx: Transaction, row: Row, state: RunState, *, now_ms: int) -> None:
+    """Cancel a run, asked to stop while it ran, that has just been put into a waiting ``state``."""
+    seq, workflow, tenant, lane = row[:4]
+    tx.run("end_waiting_run", seq, RunState.CANCELLED.value, Reason.CANCELLED.value, None, now_ms)
+    tx.numbers.scopes(workflow, tenant, lane).count(state, -1)

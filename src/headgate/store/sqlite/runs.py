@@ -1,0 +1,135 @@
+"""Reading runs, and asking for their end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from headgate.model.reason import Reason
+from headgate.model.run import DEAD, RunRecord, RunState
+from headgate.model.step import Step
+from headgate.store.protocols import Overview, QueueState, RunFilter
+from headgate.store.sqlite.damage import run_by_id, runs_by_ids
+from headgate.store.sqlite.numbers import Queue
+from headgate.store.sqlite.operations import Operations
+from headgate.store.sqlite.position import position_of
+from headgate.store.sqlite.rows import step_of
+from headgate.store.sqlite.transaction import Reading, Transaction
+
+PAGE_AT_MOST = 1000
+
+
+class SqliteRuns:
+    """`headgate.store.protocols.Runs`."""
+
+    def __init__(self, writer: Operations, reader: Operations) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def get(self, run_id: str, *, tenant: str | None = None) -> RunRecord | None:
+        run: RunRecord | None = await self._reader.submit(lambda tx: run_by_id(tx, run_id))
+        return None if run is None or (tenant is not None and run.tenant != tenant) else run
+
+    async def page(self, wanted: RunFilter) -> list[RunRecord]:
+        runs: list[RunRecord] = await self._reader.submit(lambda tx: _page(tx, wanted))
+        return runs
+
+    async def steps(self, run_id: str) -> list[Step]:
+        steps: list[Step] = await self._reader.submit(
+            lambda tx: [step_of(row) for row in tx.rows("steps_of_run_id", run_id)]
+        )
+        return steps
+
+    async def position(self, run: RunRecord, *, ahead_of: Sequence[str]) -> int:
+        position: int = await self._reader.submit(lambda tx: _position(tx, run.id, ahead_of))
+        return position
+
+    async def overview(self) -> Overview:
+        overview: Overview = await self._reader.submit(_overview)
+        return overview
+
+    async def cancel(self, run_id: str, *, tenant: str | None, now_ms: int, detail: str) -> RunRecord | None:
+        run: RunRecord | None = await self._writer.submit(
+            lambda tx: _cancel(tx, run_id, tenant=tenant, now_ms=now_ms, detail=detail)
+        )
+        return run
+
+
+def _page(tx: Reading, wanted: RunFilter) -> list[RunRecord]:
+    states = {state.value for state in wanted.states}
+    if states and states <= {state.value for state in DEAD}:
+        statement = "ids_of_dead_page"
+    elif wanted.tenant is not None:
+        statement = "ids_of_tenant_page"
+    else:
+        statement = "ids_of_page"
+    ids = tx.rows(
+        statement,
+        wanted.tenant,
+        wanted.workflow,
+        wanted.lane,
+        wanted.reason,
+        json.dumps(sorted(states)) if states else None,
+        wanted.before,
+        max(0, min(wanted.limit, PAGE_AT_MOST)),
+    )
+    return runs_by_ids(tx, json.dumps([run_id for (run_id,) in ids]))
+
+
+def _position(tx: Reading, run_id: str, ahead_of: Sequence[str]) -> int:
+    """From one snapshot, and from the row as it is now."""
+
+    def queue_of(workflow: str, tenant: str, lane: str, /) -> Queue:
+        row = tx.row("queue_numbers", workflow, tenant, lane)
+        return Queue() if row is None else Queue(*row)
+
+    with tx.snapshot():
+        run = run_by_id(tx, run_id)
+        if run is None:
+            return 0
+        found = tx.row("run_to_cancel", run_id)
+        return 0 if found is None else position_of(tx, run, found[0], queue_of, ahead_of)
+
+
+def _overview(tx: Reading) -> Overview:
+    with tx.snapshot():
+        rows = tx.rows("queues_of_overview")
+        lanes = [row for row in rows if not row[0]]
+        oldest = {row[2]: tx.row("oldest_in_lane", row[2]) for row in lanes if row[3]}
+    return Overview(
+        tuple(
+            QueueState(workflow, tenant, lane, depth, size, running, started)
+            for workflow, tenant, lane, depth, size, running, started, *_ in rows
+        ),
+        {lane: row[0] for lane, row in oldest.items() if row is not None and row[0] is not None},
+        {
+            RunState.QUEUED.value: sum(row[7] for row in lanes),
+            RunState.RUNNING.value: sum(row[5] for row in lanes),
+            RunState.SUSPENDED.value: sum(row[8] for row in lanes),
+        },
+        sum(row[9] for row in lanes),
+    )
+
+
+def _cancel(tx: Transaction, run_id: str, *, tenant: str | None, now_ms: int, detail: str) -> RunRecord | None:
+    row = tx.row("run_to_cancel", run_id)
+    if row is None or (tenant is not None and row[2] != tenant):
+        return None
+    seq, workflow, owner_tenant, lane, stored, term, size = row
+    state = RunState(stored)
+    if state is RunState.RUNNING:
+        tx.run("ask_to_stop", seq, detail)
+    elif state in (RunState.QUEUED, RunState.SUSPENDED):
+        end_waiting(
+            tx, seq, run_id, RunState.CANCELLED, Reason.CANCELLED.value, detail, now_ms,
+        )  # fmt: skip
+        tx.numbers.scopes(workflow, owner_tenant, lane).count(state, -1, fresh=term == 0, size=size)
+    return run_by_id(tx, run_id)
+
+
+def end_waiting(
+    tx: Transaction, seq: int, run_id: str, state: RunState, reason: str, detail: str | None, now_ms: int
+) -> None:
+    """End a queued or suspended run; questions it asked are withdrawn. Counting is the caller's."""
+    tx.run("end_waiting_run", seq, state.value, reason, detail, now_ms)
+    tx.run("withdraw_approvals", run_id, now_ms)

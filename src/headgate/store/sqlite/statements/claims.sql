@@ -1,0 +1,66 @@
+-- name: claimable_runs
+-- owner, lease until, now, lane, workflows (JSON), at most. The rows as they will be once claimed.
+SELECT {claimed_columns}, seq, input_bytes FROM runs INDEXED BY runs_to_claim
+WHERE state = 'queued' AND lane = ?4 AND workflow IN (SELECT value FROM json_each(?5))
+  AND available_ms <= ?3 AND (deadline_ms IS NULL OR deadline_ms > ?3)
+  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?3)
+ORDER BY virtual_start, submitted_ms, seq LIMIT ?6
+
+-- name: claimable_seqs
+-- now, lane, workflows (JSON), at most. The same runs by number only, for when one of them cannot be read.
+SELECT seq FROM runs INDEXED BY runs_to_claim
+WHERE state = 'queued' AND lane = ?2 AND workflow IN (SELECT value FROM json_each(?3))
+  AND available_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)
+  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?1)
+ORDER BY virtual_start, submitted_ms, seq LIMIT ?4
+
+-- name: claim_runs
+-- owner, lease until, now, seqs (JSON)
+UPDATE runs SET state = 'running', owner = ?1, term = term + 1, lease_until_ms = ?2, due_ms = ?2,
+  started_ms = coalesce(started_ms, ?3), reason = NULL, detail = NULL
+WHERE seq IN (SELECT value FROM json_each(?4))
+
+-- name: steps_of_runs
+-- seqs (JSON)
+SELECT {step_columns}, run FROM steps WHERE run IN (SELECT value FROM json_each(?1)) ORDER BY run, seq
+
+-- name: steps_of_run
+-- seq
+SELECT {step_columns} FROM steps WHERE run = ?1
+
+-- name: run_by_seq
+SELECT {run_columns}, seq FROM runs WHERE seq = ?1
+
+-- name: held_runs
+-- owner, run ids (JSON)
+SELECT seq, id, term, cancel_requested FROM runs
+WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'running' AND owner = ?1
+
+-- name: extend_leases
+-- lease until, seqs (JSON)
+UPDATE runs SET lease_until_ms = ?1, due_ms = ?1 WHERE seq IN (SELECT value FROM json_each(?2))
+
+-- name: finish_run
+-- run id, owner, term, state, reason, detail, result, now, calls, model tokens, degraded
+UPDATE runs SET state = ?4, reason = ?5, detail = ?6, result = ?7, finished_ms = ?8, used_calls = ?9,
+  used_model_tokens = ?10, degraded = max(degraded, ?11), due_ms = NULL, lease_until_ms = NULL
+WHERE id = ?1 AND state = 'running' AND owner = ?2 AND term = ?3
+RETURNING workflow, tenant, lane
+
+-- name: fenced_run
+-- run id, owner, term
+SELECT seq, workflow, tenant, lane, deadline_ms, cancel_requested FROM runs
+WHERE id = ?1 AND state = 'running' AND owner = ?2 AND term = ?3
+
+-- name: suspend_run
+-- seq, reason, detail, wake, due, attempts, calls, model tokens
+UPDATE runs SET state = 'suspended', reason = ?2, detail = ?3, wake_ms = ?4,
+  available_ms = coalesce(?4, available_ms), due_ms = ?5, attempts = coalesce(?6, attempts), used_calls = ?7,
+  used_model_tokens = ?8, owner = NULL, lease_until_ms = NULL
+WHERE seq = ?1
+
+-- name: release_run
+-- seq, reason, due, calls, model tokens
+UPDATE runs SET state = 'queued', reason = ?2, due_ms = ?3, used_calls = ?4, used_model_tokens = ?5,
+  owner = NULL, lease_until_ms = NULL
+WHERE seq = ?1

@@ -1,0 +1,60 @@
+-- name: run_by_id
+SELECT {run_columns}, seq FROM runs WHERE id = ?1
+
+-- name: ids_of_page
+-- tenant, workflow, lane, reason, states (JSON), before, limit. One name per index that can serve the order.
+SELECT id FROM runs
+WHERE (?6 IS NULL OR id < ?6) AND (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR workflow = ?2)
+  AND (?3 IS NULL OR lane = ?3) AND (?4 IS NULL OR reason = ?4)
+  AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5)))
+ORDER BY id DESC LIMIT ?7
+
+-- name: ids_of_tenant_page
+SELECT id FROM runs INDEXED BY runs_by_tenant
+WHERE tenant = ?1 AND id < coalesce(?6, '~') AND (?2 IS NULL OR workflow = ?2)
+  AND (?3 IS NULL OR lane = ?3) AND (?4 IS NULL OR reason = ?4)
+  AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5)))
+ORDER BY id DESC LIMIT ?7
+
+-- name: ids_of_dead_page
+SELECT id FROM runs INDEXED BY runs_dead
+WHERE state IN ('failed', 'expired') AND id < coalesce(?6, '~')
+  AND (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR workflow = ?2)
+  AND (?3 IS NULL OR lane = ?3) AND (?4 IS NULL OR reason = ?4)
+  AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5)))
+ORDER BY id DESC LIMIT ?7
+
+-- name: runs_of_ids
+-- ids (JSON)
+SELECT {run_columns}, seq FROM runs WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id DESC
+
+-- name: steps_of_run_id
+SELECT {step_columns} FROM steps WHERE run = (SELECT r.seq FROM runs AS r WHERE r.id = ?1) ORDER BY seq
+
+-- name: count_ahead_in_lane
+-- lane, virtual start, submitted, seq, at most
+SELECT count(*) FROM (
+  SELECT 1 FROM runs INDEXED BY runs_to_claim
+  WHERE state = 'queued' AND lane = ?1 AND (virtual_start, submitted_ms, seq) < (?2, ?3, ?4) LIMIT ?5
+)
+
+-- name: queues_of_overview
+SELECT workflow, tenant, lane, depth, bytes, running, started, waiting, suspended, dead FROM queues
+WHERE tenant = '' ORDER BY workflow, lane
+
+-- name: oldest_in_lane
+SELECT min(submitted_ms) FROM runs INDEXED BY runs_by_age WHERE state = 'queued' AND term = 0 AND lane = ?1
+
+-- name: run_to_cancel
+-- run id
+SELECT seq, workflow, tenant, lane, state, term, input_bytes FROM runs WHERE id = ?1
+
+-- name: ask_to_stop
+-- seq, detail
+UPDATE runs SET cancel_requested = 1, detail = ?2 WHERE seq = ?1
+
+-- name: end_waiting_run
+-- seq, state, reason, detail, now
+UPDATE runs SET state = ?2, reason = ?3, detail = ?4, finished_ms = ?5, due_ms = NULL, wake_ms = NULL,
+  owner = NULL, lease_until_ms = NULL
+WHERE seq = ?1

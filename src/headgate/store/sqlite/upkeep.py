@@ -1,0 +1,154 @@
+"""What must happen on time: expiry, rescue, waking and pruning. Safe in several processes at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from headgate.model.reason import Reason
+from headgate.model.run import RunState
+from headgate.store.protocols import Moved
+from headgate.store.sqlite.damage import read_each
+from headgate.store.sqlite.numbers import Scopes
+from headgate.store.sqlite.operations import Operations
+from headgate.store.sqlite.rows import UNREADABLE, Row, json_list
+from headgate.store.sqlite.runs import end_waiting
+from headgate.store.sqlite.transaction import Reading, Transaction
+
+_QUEUED = RunState.QUEUED
+
+
+class SqliteUpkeep:
+    """`headgate.store.protocols.Upkeep`."""
+
+    def __init__(self, writer: Operations, reader: Operations) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def expire(self, *, now_ms: int, limit: int) -> list[Moved]:
+        return await self._move(lambda tx: _expire(tx, now_ms, limit))
+
+    async def rescue(self, *, now_ms: int, max_crashes: int, limit: int) -> list[Moved]:
+        return await self._move(lambda tx: _rescue(tx, now_ms, max_crashes, limit))
+
+    async def wake(self, *, now_ms: int, limit: int) -> list[Moved]:
+        return await self._move(lambda tx: _wake(tx, now_ms, limit))
+
+    async def next_due_ms(self) -> int | None:
+        def earliest_moment(tx: Reading) -> int | None:
+            row = tx.row("next_due")
+            return None if row is None else row[0]
+
+        moment: int | None = await self._reader.submit(earliest_moment)
+        return moment
+
+    async def prune(self, *, before_ms: int, limit: int) -> int:
+        pruned: int = await self._writer.submit(lambda tx: _prune(tx, before_ms, limit))
+        return pruned
+
+    async def _move(self, operation: Callable[[Transaction], list[Moved]]) -> list[Moved]:
+        moved: list[Moved] = await self._writer.submit(operation)
+        return moved
+
+
+class _Due:
+    """One run that something is due for."""
+
+    __slots__ = (
+        "cancel_requested", "crashes", "deadline_ms", "lane", "run_id", "scopes", "seq", "size", "state", "tenant",
+        "term", "workflow",
+    )  # fmt: skip
+
+    def __init__(self, row: Row, scopes: Scopes) -> None:
+        (
+            self.seq, self.run_id, self.workflow, self.tenant, self.lane, state, self.term, self.size,
+            self.deadline_ms, self.crashes, self.cancel_requested,
+        ) = row  # fmt: skip
+        self.state = RunState(state)
+        self.scopes = scopes
+
+    def leave(self) -> None:
+        """Stop counting it where it stood."""
+        self.scopes.count(self.state, -1, fresh=self.term == 0, size=self.size)
+
+    def moved(self, state: RunState, reason: Reason) -> Moved:
+        return Moved(self.run_id, self.workflow, self.tenant, self.lane, state, reason.value)
+
+
+def _due(tx: Transaction, statement: str, now_ms: int, limit: int) -> list[_Due]:
+    if limit <= 0:
+        return []
+    seqs = [seq for (seq,) in tx.rows(statement, now_ms, limit)]
+    if not seqs:
+        return []
+    try:
+        rows = tx.rows("due_runs", json_list(seqs))
+    except UNREADABLE:
+        rows = read_each(tx, seqs, lambda seq: tx.rows("due_runs", json_list([seq]))[0], now_ms=now_ms)
+    return [_Due(row, tx.numbers.scopes(row[2], row[3], row[4])) for row in rows]
+
+
+def _expire(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
+    due = _due(tx, "seqs_overdue_in_line", now_ms, limit)
+    due += _due(tx, "seqs_past_deadline", now_ms, limit - len(due))
+    return [_expire_one(tx, one, now_ms) for one in due]
+
+
+def _expire_one(tx: Transaction, one: _Due, now_ms: int) -> Moved:
+    late = one.deadline_ms is not None and one.deadline_ms <= now_ms
+    reason = Reason.DEADLINE_PASSED if late else Reason.QUEUE_EXPIRED
+    end_waiting(tx, one.seq, one.run_id, RunState.EXPIRED, reason.value, None, now_ms)
+    one.leave()
+    one.scopes.count(RunState.EXPIRED, 1)
+    return one.moved(RunState.EXPIRED, reason)
+
+
+def _rescue(tx: Transaction, now_ms: int, max_crashes: int, limit: int) -> list[Moved]:
+    return [_rescue_one(tx, one, now_ms, max_crashes) for one in _due(tx, "seqs_with_lapsed_lease", now_ms, limit)]
+
+
+def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Moved:
+    crashes = one.crashes + 1
+    one.leave()
+    end: tuple[RunState, Reason] | None = None
+    if one.cancel_requested:
+        end = RunState.CANCELLED, Reason.CANCELLED
+    elif one.deadline_ms is not None and one.deadline_ms <= now_ms:
+        end = RunState.EXPIRED, Reason.DEADLINE_PASSED
+    elif crashes >= max_crashes:
+        end = RunState.FAILED, Reason.CRASH_LOOP
+    if end is None:
+        tx.run("put_back_in_line", one.seq, Reason.LEASE_EXPIRED.value, one.deadline_ms, crashes)
+        one.scopes.count(_QUEUED, 1)
+        return one.moved(_QUEUED, Reason.LEASE_EXPIRED)
+    state, reason = end
+    detail = f"{crashes} workers vanished while they held it"
+    tx.run("end_lapsed_run", one.seq, state.value, reason.value, detail, now_ms, crashes)
+    one.scopes.count(state, 1)
+    return one.moved(state, reason)
+
+
+def _wake(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
+    moved = []
+    for one in _due(tx, "seqs_to_wake", now_ms, limit):
+        tx.run("put_back_in_line", one.seq, None, one.deadline_ms, one.crashes)
+        one.leave()
+        one.scopes.count(_QUEUED, 1)
+        moved.append(one.moved(_QUEUED, Reason.RETRY_WAIT))
+    return moved
+
+
+def _prune(tx: Transaction, before_ms: int, limit: int) -> int:
+    found = tx.rows("seqs_to_prune", before_ms, limit)
+    if found:
+        seqs = json_list([seq for seq, _ in found])
+        tx.run("prune_steps", seqs)
+        tx.run("prune_inputs", seqs)
+        tx.run("prune_approvals", json.dumps([run_id for _, run_id in found]))
+        tx.run("prune_runs", seqs)
+    tx.numbers.write(tx)
+    tx.run("prune_tenants", limit)
+    tx.run("prune_rates", before_ms, limit)
+    tx.run("prune_queues", limit)
+    tx.numbers.forget()
+    return len(found)
