@@ -16,11 +16,12 @@ from statistics import median
 from headgate.lab.plants.catalogue import Scenario
 from headgate.lab.plants.plant import Accepted, Plant
 from headgate.lab.plants.traffic import sizes
-from headgate.policy.concurrency.limiter import CallLimiter, Ending, Stamp
+from headgate.model.outcome import Outcome
+from headgate.policy.concurrency.limiter import CallLimiter, Stamp
 from headgate.policy.concurrency.protocol import Change
 
 TICK_S = 1.0
-ENDINGS = {"ok": Ending.OK, "empty": Ending.FAILED, "failed": Ending.FAILED}
+OUTCOMES = {"ok": Outcome.OK, "empty": Outcome.FAILED, "failed": Outcome.FAILED}
 
 
 @dataclass(slots=True)
@@ -145,7 +146,7 @@ class Simulation:
             self.result.refused += 1
             self._waiting.appendleft(work_s)
             self._paused_until = now + answer
-            self._note(now, self._limiter.end(stamp, Ending.OVERLOADED, inflight=inflight, now=now))
+            self._note(now, self._limiter.end(stamp, Outcome.OVERLOADED, inflight=inflight, now=now))
 
     def _end(self, now: float) -> None:
         accepted = self._plant.take_ended(now)
@@ -155,7 +156,7 @@ class Simulation:
         self._forget_ended()
         if accepted.outcome == "ok":
             self._count(accepted.work_s, (now - sent.at) / (accepted.work_s * sent.slow), now)
-        self._note(now, self._limiter.end(sent.stamp, ENDINGS[accepted.outcome], inflight=inflight, now=now))
+        self._note(now, self._limiter.end(sent.stamp, OUTCOMES[accepted.outcome], inflight=inflight, now=now))
 
     def _time_out(self, now: float) -> None:
         sent = self._deadlines.popleft()[1]
@@ -163,7 +164,7 @@ class Simulation:
         del self._sent[sent.accepted.number]
         self._forget_ended()
         self._plant.withdraw(sent.accepted, now)
-        self._note(now, self._limiter.end(sent.stamp, Ending.TIMEOUT, inflight=inflight, now=now))
+        self._note(now, self._limiter.end(sent.stamp, Outcome.TIMEOUT, inflight=inflight, now=now))
 
     def _forget_ended(self) -> None:
         while self._deadlines and self._deadlines[0][1].ended:
