@@ -9,7 +9,7 @@ help:
 	@echo "make test                   format, lint, types, import layers, tests   (ARGS=... goes to pytest)"
 	@echo "make lint                   the same without the tests"
 	@echo "make format                 format the code and fix what can be fixed"
-	@echo "make bench                  the benchmarks   (ARGS=...)"
+	@echo "make bench                  the list of benchmarks; ARGS=NAME runs one"
 	@echo "make setup                  only make .venv"
 	@echo "make clean                  remove .venv, caches and what the demo wrote"
 	@echo "make test PYTHON=python3.12 with another Python"

@@ -6,12 +6,13 @@
     python3 dev.py lint              the same without the tests
     python3 dev.py format            format the code and fix what can be fixed
     python3 dev.py demo [ARGS]       the main job: real traffic, a surge, an outage, a report
-    python3 dev.py bench [ARGS]      the benchmarks
+    python3 dev.py bench [NAME ...]  one of the benchmarks; without a name, their list
 
 Every command sets up first if it has to. The standard library only, and only syntax that old Pythons can read:
 a `python3` that is too old must still get as far as looking for a newer one.
 """
 
+import ast
 import hashlib
 import os
 import shutil
@@ -296,7 +297,24 @@ def run_demo(rest, turnstile):
 
 
 def run_bench(rest, turnstile):
-    return become(module("bench", *rest), turnstile)
+    known = benchmarks()
+    if not rest:
+        say(*(f"{name:<18} {summary}" for name, summary in known.items()))
+        return 0
+    if rest[0] not in known:
+        raise Stop(f"there is no benchmark {rest[0]!r}; there are {', '.join(known)}")
+    return become(module(f"bench.{rest[0]}", *rest[1:]), turnstile)
+
+
+def benchmarks():
+    """Name and first line of every module (or package) in bench that can be run."""
+    found = {}
+    for path in sorted([*ROOT.glob("bench/*.py"), *ROOT.glob("bench/*/__main__.py")]):
+        text = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in text:
+            name = path.parent.name if path.name == "__main__.py" else path.stem
+            found[name] = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return found
 
 
 COMMANDS = {
