@@ -1,0 +1,139 @@
+"""What the pages say about the code is true where a machine can tell."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headgate.config.settings import GateSettings
+from headgate.gate import Gate
+from headgate.model.reason import Reason
+from headgate.server.app import build_app
+
+from .source import ROOT, markdown
+
+DOCS = ROOT / "docs"
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+HEADINGS = [
+    "What it decides",
+    "Source",
+    "Rule",
+    "Inputs",
+    "Settings",
+    "Invariants",
+    "Trade-offs and known failures",
+]
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the usual viewers make them."""
+    headings = re.findall(r"^#+ (.+)$", _without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links of ``page`` that lead nowhere."""
+    broken = []
+    for pair in LINK.findall(_without_code(page.read_text(encoding="utf-8"))):
+        link = pair[0] or pair[1]
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists():
+            broken.append(f"{page.name}: {link} leads nowhere")
+        elif anchor and target.suffix == ".md" and anchor not in _anchors(target):
+            broken.append(f"{page.name}: {link} has no such heading")
+    return broken
+
+
+def test_links_lead_somewhere() -> None:
+    assert [problem for page in markdown() for problem in broken_links(page)] == []
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One two\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two) [e](https://example.org)\n"
+    )
+    assert broken_links(page) == ["page.md: #three has no such heading", "page.md: none.md leads nowhere"]
+
+
+def test_every_page_is_reachable_from_the_index() -> None:
+    linked = {
+        (page.parent / (one or two).partition("#")[0]).resolve()
+        for page in markdown()
+        for one, two in LINK.findall(page.read_text(encoding="utf-8"))
+        if "://" not in (one or two)
+    }
+    index = {DOCS / "README.md"}
+    assert [str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page not in linked | index] == []
+
+
+def test_every_reason_is_explained_and_no_other() -> None:
+    told = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "reasons.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(told) == sorted(reason.value for reason in Reason)
+
+
+def _policies() -> set[str]:
+    """Page names: a file each, and one for the folder of concurrency rules."""
+    room = ROOT / "src" / "headgate" / "policy"
+    files = {path.stem for path in room.glob("*.py") if path.stem != "__init__"}
+    return files | {path.parent.name for path in room.glob("*/*.py")}
+
+
+def test_every_policy_has_its_page_and_no_other() -> None:
+    assert {page.stem for page in (DOCS / "policies").glob("*.md")} - {"README"} == _policies()
+
+
+@pytest.mark.parametrize("name", sorted(_policies()))
+def test_policy_pages_have_the_same_headings(name: str) -> None:
+    text = (DOCS / "policies" / f"{name}.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    assert text.startswith(f"# {name}\n")
+    sections = re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]
+    assert [heading for heading, words in zip(HEADINGS, sections, strict=True) if not words.strip()] == []
+    assert f"({name}.md)" in (DOCS / "policies" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_dependency_has_a_reason_and_no_other() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    wanted += [text for texts in project["project"]["optional-dependencies"].values() for text in texts]
+    names = {re.split(r"[<>=;\[ ]", text)[0] for text in wanted} - {"headgate"}
+    page = (DOCS / "decisions" / "0003-dependencies.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w.-]+)` \|", page, re.MULTILINE)) == names
+
+
+def test_every_room_is_on_the_architecture_page() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    told = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    house = ROOT / "src" / "headgate"
+    rooms = {path.stem for path in house.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert told == rooms - {"__init__"}
+
+
+def test_every_endpoint_is_on_the_api_page_and_no_other() -> None:
+    page = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) [^`]+)` \|", page, re.MULTILINE))
+    paths = build_app(Gate(GateSettings())).openapi()["paths"]
+    assert told == {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+
+
+def test_commands_in_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    made = set(re.findall(r"^make (\w+)", blocks, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= made
+    assert made <= {name for line in targets for name in line.split()}
+    assert {"demo", "test"} <= set(re.findall(r"^python3 dev\.py (\w+)", blocks, re.MULTILINE))
