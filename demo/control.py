@@ -82,7 +82,7 @@ def build(unlimited: Unlimited) -> Starlette:
 def main() -> None:
     """Serve until asked to stop."""
     port, seed = int(sys.argv[1]), int(sys.argv[2])
-    workflows = {name: gate.registry.get(name) for name in gate.registry.names()}
+    workflows = {name: gate.registry.get(name).function for name in gate.registry.names()}
     unlimited = Unlimited(workflows, clock=REAL_CLOCK, rng=random.Random(seed))
     uvicorn.run(
         build(unlimited),

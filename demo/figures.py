@@ -10,7 +10,9 @@ from typing import Any
 from demo.ledger import Asked, Audit, RunFacts
 from demo.watch import Look
 
-TOOLS = ("search", "crm")
+MODELS = frozenset({"large", "small"})
+TOOLS = frozenset({"search", "crm"})
+"""Of the example. Journals also remember choices (knobs), which are no calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def figures(
     pairs = [(one, known.get(one.run_id) if one.run_id else None) for one in asked]
     succeeded = [(one, run) for one, run in pairs if run is not None and run.state == "succeeded"]
     on_time = [(one, run) for one, run in succeeded if is_on_time(one, run)]
-    steps = [step for record in records for step in record.steps]
+    steps = [step for record in records for step in record.steps if step.resource in MODELS | TOOLS]
     waits = [(r.started_s if r.started_s is not None else r.finished_s or end_s) - r.submitted_s for r in records]
     ages = [(r.finished_s if r.finished_s is not None else end_s) - r.submitted_s for r in records]
     wholes = [run.finished_s - one.offered_s for one, run in succeeded if run.finished_s is not None]
@@ -125,7 +127,7 @@ def figures(
         degraded=sum(run.degraded for _, run in on_time),
         queueing=spread(waits),
         slot_wait=spread(step.queued_s for step in steps),
-        model=spread(step.ran_s for step in steps if step.resource not in TOOLS),
+        model=spread(step.ran_s for step in steps if step.resource in MODELS),
         tool=spread(step.ran_s for step in steps if step.resource in TOOLS),
         whole=spread(wholes),
         oldest_waiting_s=max([*waits, *(look.oldest_s for look in looks if look.waiting)], default=0.0),

@@ -65,7 +65,7 @@ def draw(stories: Sequence[Story], plan: Plan, path: Path, *, end_s: float) -> N
             _ages(rows[1][column], story, end_s)
             _provider(rows[2][column], story, end_s)
         for kind in rows:
-            kind[0].set_ylim(bottom=0)
+            kind[0].set_ylim(0, kind[0].get_ylim()[1] * 1.12)
         rows[0][0].set_xlim(0, end_s)
         _label_spans(rows[0], plan)
         _score(figure.add_subplot(grid[3, :]), stories)

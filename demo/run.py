@@ -15,7 +15,7 @@ import httpx2
 from rich.console import Console
 from rich.live import Live
 
-from demo.figures import Figures, figures, spread
+from demo.figures import MODELS, Figures, figures, spread
 from demo.ledger import Asked, Audit, RunFacts, audit, facts, listed_ids
 from demo.picture import Story, draw
 from demo.plan import PATIENCE_S, Plan, make_plan
@@ -144,7 +144,7 @@ async def _result(cast: Cast, *, start_ms: int, end_s: float) -> Result:
     checked = audit(side.asked, records)
     received = await provider_calls(cast)
     if received is None:  # a real provider does not tell; the tries of remembered calls are what is known
-        received = sum(step.tries for run in records for step in run.steps if step.resource in ("large", "small"))
+        received = sum(step.tries for run in records for step in run.steps if step.resource in MODELS)
     counted = figures(
         side.asked,
         records,
@@ -235,7 +235,7 @@ def _request(asked: Asked, run: RunFacts | None) -> dict[str, object]:
         "reason": None if run is None else run.reason,
         "started_s": None if run is None else run.started_s,
         "finished_s": None if run is None else run.finished_s,
-        "calls": 0 if run is None else len(run.steps),
+        "steps": 0 if run is None else len(run.steps),
     }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from headgate import Gate, Run
+from headgate.guard.ambient import current_resource
 
 gate = Gate.load(Path(__file__).with_name("headgate.yaml"))
 
@@ -40,9 +41,12 @@ def provider() -> AsyncOpenAI:
 
 
 async def ask(instruction: str, text: str, *, reads: int, writes: int) -> dict[str, Any]:
-    """One model call. ``reads`` tells a simulated provider how long the prompt would really be."""
+    """One model call, to the model whose guard we are under: after a fallback that is the smaller one.
+
+    ``reads`` tells a simulated provider how long the prompt would really be.
+    """
     done = await provider().chat.completions.create(
-        model=MODELS["large"],
+        model=MODELS[current_resource() or "large"],
         messages=[{"role": "system", "content": instruction}, {"role": "user", "content": text}],
         max_tokens=writes,
         extra_headers={"x-lab-input-tokens": str(reads)},
