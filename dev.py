@@ -241,12 +241,13 @@ def environment():
 
 
 def wait(child):
-    """The child's status. An interrupt reaches the child too; it may end in its own way."""
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            say("interrupted; waiting for the command to end")
+    """The child's status. An interrupt reaches the child too; it ends in its own way first."""
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        say("interrupted; waiting for the command to end")
+        child.wait()
+        raise
 
 
 # --- commands ---------------------------------------------------------------------------------------------------
