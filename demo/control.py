@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from headgate.clock import REAL_CLOCK
-from headgate.lab.baseline import Unlimited, UnlimitedRecord
+from headgate.lab.unlimited import Unlimited, UnlimitedRecord
 from headgate.model.run import RunState
 from headgate.server.views import moment
 

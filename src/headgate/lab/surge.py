@@ -1,7 +1,7 @@
 """A tenfold surge in virtual time: the real gate, the trace and the provider's physics, without sockets.
 
 The same seed gives the same run of events, byte for byte, in every process: `Outcome.event_hash` says so. The
-same traffic through `headgate.lab.baseline` shows what the limits are for.
+same traffic through `headgate.lab.unlimited` shows what the limits are for.
 
 Users are simpler than in the demo: a follow-up comes when the trace says, and a refused request is not repeated.
 """
@@ -23,11 +23,11 @@ from headgate.config.settings import GateSettings
 from headgate.errors import HeadgateError, Rejected
 from headgate.gate import Gate
 from headgate.guard.ambient import current_resource
-from headgate.lab.baseline import Unlimited
 from headgate.lab.provider.catalogue import MODELS
 from headgate.lab.provider.physics import Answer, Call
 from headgate.lab.provider.service import Provider
 from headgate.lab.trace import Arrival, Phase, load_trace, replay
+from headgate.lab.unlimited import Unlimited
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.lab.weather import Spell
 from headgate.model.run import RunState

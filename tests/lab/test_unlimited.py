@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from headgate.lab.baseline import IMMEDIATE_RETRIES, Unlimited, UnlimitedRecord, UnlimitedRun
+from headgate.lab.unlimited import IMMEDIATE_RETRIES, Unlimited, UnlimitedRecord, UnlimitedRun
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.model.run import RunState
 

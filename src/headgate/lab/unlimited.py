@@ -63,7 +63,7 @@ class UnlimitedRun:
         self.deadline_ms = None
         self.attempt = 1
         self.degraded: list[str] = []
-        self.log = logging.getLogger("headgate.lab.baseline")
+        self.log = logging.getLogger("headgate.lab.unlimited")
         self._record = record
         self._clock = clock
 
