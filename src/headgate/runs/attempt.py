@@ -1,0 +1,188 @@
+"""One attempt: a leased run while a worker carries it out, and the ways to stop it.
+
+An attempt ends when its workflow returns or raises. It can be asked to end earlier, for one of the reasons in
+`Stop`; the reason, not what the workflow makes of it, then decides what is written. So a workflow that swallows
+the cancellation still ends as cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import IntEnum
+
+from headgate.clock import Clock
+from headgate.model.run import RunRecord
+from headgate.runs.budget import BudgetMeter
+from headgate.store.protocols import Claim
+
+GRACE_S = 5.0
+"""How long cancelled code may take to end before it is left to itself."""
+
+
+class Stop(IntEnum):
+    """Why an attempt is to end before its workflow does. A later word wins only if it is larger."""
+
+    STEP = 1
+    """At its next step; the run goes back in line (drain)."""
+    NOW = 2
+    """Cancelled; the run goes back in line (drain ran out of time)."""
+    CANCEL = 3
+    """Cancelled, because somebody asked for the run's end."""
+    DEADLINE = 4
+    """Cancelled, because nobody wants the result any more."""
+    ASKED = 5
+    """It put a question to people, which suspended the run in the store already."""
+    LOST = 6
+    """Another owner holds the run: nothing may be written."""
+
+
+class AttemptStopped(BaseException):
+    """Unwinds a workflow from a step. Not an `Exception`, so that ordinary handlers let it pass."""
+
+
+class Attempt:
+    """State of one attempt, shared by the worker that may stop it and the context that makes its calls."""
+
+    __slots__ = (
+        "asking",
+        "call_errors",
+        "changed",
+        "claim",
+        "clock",
+        "closed",
+        "confirmed",
+        "degraded",
+        "ended",
+        "entered",
+        "grace",
+        "meter",
+        "open_calls",
+        "run",
+        "signalled",
+        "started",
+        "stop",
+        "task",
+        "trusted_s",
+    )
+
+    def __init__(self, claim: Claim, *, clock: Clock, confirmed: float, trusted_s: float) -> None:
+        """``confirmed`` is the monotonic moment of sending the claim or the last successful heartbeat; the lease is
+        relied on for ``trusted_s`` seconds from then."""
+        self.claim = claim
+        self.run: RunRecord = claim.run
+        self.meter = BudgetMeter(claim)
+        self.degraded: list[str] = [step.degraded for step in claim.steps if step.degraded is not None]
+        """What was done more cheaply, in words."""
+        self.clock = clock
+        self.confirmed = confirmed
+        self.trusted_s = trusted_s
+        self.started = 0.0
+        """Monotonic moment at which its workflow began."""
+        self.stop: Stop | None = None
+        self.signalled = False
+        """Whether the workflow was unwound by `AttemptStopped`."""
+        self.entered = False
+        """Whether its task has begun; before, it cannot be cancelled without being lost."""
+        self.closed = False
+        """The workflow has ended; calls that it left behind may do nothing more."""
+        self.ended = False
+        """What is to be written is decided."""
+        self.task: asyncio.Task[None] | None = None
+        self.grace: asyncio.TimerHandle | None = None
+        self.open_calls: set[asyncio.Task[object]] = set()
+        self.asking = False
+        """A question is being put, which will suspend the run: no call may begin meanwhile."""
+        self.changed: asyncio.Event | None = None
+        self.call_errors: deque[BaseException] = deque(maxlen=16)
+        """The latest exceptions that calls on resources raised."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(run, term): what the lease is about."""
+        return self.run.id, self.run.term
+
+    def request_stop(self, stop: Stop) -> bool:
+        """Ask it to end for that reason. False if it ends already, or for a weightier reason."""
+        if self.ended or (self.stop is not None and self.stop >= stop):
+            return False
+        self.stop = stop
+        if stop is not Stop.STEP and stop is not Stop.ASKED and self.entered and self.task is not None:
+            self.task.cancel()
+        self._notify()
+        return True
+
+    def confirm(self, sent: float) -> None:
+        """A heartbeat sent at that monotonic moment was answered: the lease is ours."""
+        self.confirmed = sent
+        self._notify()
+
+    def check(self) -> None:
+        """A step boundary.
+
+        Raises:
+            AttemptStopped: the attempt is to end, or has ended.
+        """
+        if self.stop is not None or self.closed:
+            self.signalled = True
+            raise AttemptStopped
+
+    async def may_call(self) -> None:
+        """A step boundary at which something is about to be done in the world: the lease must be certain.
+
+        While heartbeats cannot be confirmed, it waits here until one is, or until the lease is found lost, so
+        that a worker that was cut off or stood still does not act twice.
+        """
+        self.check()
+        while self.asking or not self._trusted():
+            await self._change()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """No other task of this attempt is in a call, and none begins one inside. The lease is certain."""
+        mine = asyncio.current_task()
+        self.check()
+        while self.asking or self.open_calls - {mine} or not self._trusted():
+            await self._change()
+        self.asking = True
+        try:
+            yield
+        finally:
+            self.asking = False
+            self._notify()
+
+    def _trusted(self) -> bool:
+        return self.clock.monotonic() - self.confirmed < self.trusted_s
+
+    async def _change(self) -> None:
+        if self.changed is None:
+            self.changed = asyncio.Event()
+        self.changed.clear()
+        await self.changed.wait()
+        self.check()
+
+    def _notify(self) -> None:
+        if self.changed is not None:
+            self.changed.set()
+
+    def lose(self) -> AttemptStopped:
+        """The fence did not match: from now on nothing is written. Raise what this returns."""
+        self.stop = Stop.LOST
+        self.signalled = True
+        return AttemptStopped()
+
+    @contextmanager
+    def call_open(self) -> Iterator[None]:
+        """Count the current task among those that are in a call."""
+        task = asyncio.current_task()
+        new = task is not None and task not in self.open_calls
+        if new and task is not None:
+            self.open_calls.add(task)
+        try:
+            yield
+        finally:
+            if new and task is not None:
+                self.open_calls.discard(task)
+            self._notify()

@@ -1,0 +1,314 @@
+"""Carries out claimed runs in a bounded number of slots, and sees to it that each is concluded exactly once.
+
+A run leaves its slot when its workflow has ended; it is held (its lease extended) until what became of it is
+written. A workflow that does not end when it is cancelled is left to itself after a grace: its run is concluded,
+its slot is free, and its later calls are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from headgate.errors import StoreError
+from headgate.model.reason import Reason
+from headgate.runs import verdict
+from headgate.runs.attempt import GRACE_S, Attempt, Stop
+from headgate.runs.deadlines import DeadlineWatch
+from headgate.runs.endings import BACKLOG, EndWriter
+from headgate.runs.executor import Executor
+from headgate.runs.leases import LeaseKeeper
+from headgate.runs.pace import STALE_S, Pace
+from headgate.runs.progress import Equipment, whose
+from headgate.runs.verdict import Finish, LeaveAlone, PutBack, TryAgain, Verdict
+from headgate.store.protocols import RunEnd
+
+log = logging.getLogger("headgate.runs")
+
+RETRY_S = 0.1
+RETRY_AT_MOST_S = 2.0
+
+
+class Carrier:
+    """The attempts of one worker."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        equipment: Equipment,
+        *,
+        owner: str,
+        slots: int,
+        on_room: Callable[[], None],
+    ) -> None:
+        """``on_room`` is called when a slot became free and there is room for a worthwhile claim."""
+        self.counts: Counter[str] = Counter()
+        """``suspended``, ``released``, ``lost``, ``abandoned``."""
+        self.finished: Counter[str] = Counter()
+        """Ends written, by state."""
+        self.carried: Counter[str] = Counter()
+        """Runs by lane, claimed and not ended."""
+        self.ready: deque[Attempt] = deque()
+        """Claimed ahead, not begun."""
+        self.running: set[Attempt] = set()
+        self.pace = Pace(slots)
+        self.leaving = False
+        """Nothing new is begun; what is claimed goes back."""
+        self._executor, self._owner, self._on_room = executor, owner, on_room
+        self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
+        settings = equipment.settings.workers
+        self.keeper = LeaseKeeper(
+            self._claims,
+            owner,
+            lease_s=settings.lease,
+            clock=self._clock,
+            rng=equipment.rng,
+            bus=self._bus,
+            on_stop=self.stop,
+        )
+        self.ends = EndWriter(self._claims, bus=self._bus, on_written=self._written)
+        self.deadlines = DeadlineWatch(self._clock, lambda attempt: self.stop(attempt, Stop.DEADLINE))
+        self._stale: asyncio.TimerHandle | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.abandoned: set[asyncio.Task[None]] = set()
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many runs a claim could bring now; 0 while fewer than make it worth while."""
+        if self.leaving or self.ends.backlog >= BACKLOG:
+            return 0
+        free = self.pace.slots + self.pace.ahead - self.carried.total()
+        return free if free >= self.pace.least else 0
+
+    def take(self, attempts: Sequence[Attempt]) -> None:
+        """Hold newly claimed attempts, and begin as many as there are free slots."""
+        for attempt in attempts:
+            self.keeper.held[attempt.key] = attempt
+            self.carried[attempt.run.lane] += 1
+        self.ready.extend(attempts)
+        self._fill()
+
+    def _fill(self) -> None:
+        if self.leaving:
+            self.give_back_ready()
+            return
+        while self.ready and len(self.running) < self.pace.slots and self.ends.backlog < BACKLOG:
+            self._begin(self.ready.popleft())
+        if self.ready and self._stale is None:
+            self._stale = asyncio.get_running_loop().call_later(STALE_S, self._look_for_stale)
+
+    def _look_for_stale(self) -> None:
+        self._stale = None
+        if self.ready and self._clock.monotonic() - self.ready[0].confirmed >= STALE_S:
+            self.pace.stalled()
+            self.give_back_ready()
+        self._fill()
+
+    def give_back_ready(self) -> None:
+        """Put back in line what was claimed ahead."""
+        ready, self.ready = self.ready, deque()
+        for attempt in ready:
+            self._settle(attempt)
+            self._spawn(self._let_go(attempt, PutBack(Reason.DRAINING if self.leaving else Reason.INTERRUPTED)))
+
+    # -- carrying out -----------------------------------------------------------------------------------------------
+
+    def _begin(self, attempt: Attempt) -> None:
+        self.running.add(attempt)
+        attempt.started = self._clock.monotonic()
+        if attempt.run.cancel_requested:
+            attempt.request_stop(Stop.CANCEL)
+        self.deadlines.watch(attempt)
+        attempt.task = self._spawn(self._carry(attempt))
+
+    async def _carry(self, attempt: Attempt) -> None:
+        outcome = await self._executor.carry_out(attempt)
+        if not attempt.ended:
+            self._settle(attempt)
+            await self._conclude(attempt, outcome)
+
+    def stop(self, attempt: Attempt, reason: Stop) -> None:
+        """Ask an attempt to end, and see to it that it does."""
+        if not attempt.request_stop(reason) or reason is Stop.STEP:
+            return
+        if attempt in self.running:
+            if attempt.grace is None:
+                attempt.grace = asyncio.get_running_loop().call_later(GRACE_S, self._abandon, attempt)
+        elif attempt in self.ready:  # lost or no longer wanted before it was begun
+            self.ready.remove(attempt)
+            self._begin(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        """It was cancelled and did not end: conclude its run without it."""
+        outcome = verdict.of_stop(attempt)
+        if attempt.ended or outcome is None:
+            return
+        log.warning("run %s: its workflow did not end when cancelled and is left to itself", attempt.run.id)
+        attempt.closed = True
+        self.counts["abandoned"] += 1
+        if attempt.task is not None:
+            self.tasks.discard(attempt.task)
+            self.abandoned.add(attempt.task)
+            attempt.task.add_done_callback(self.abandoned.discard)
+        self._settle(attempt)
+        self._spawn(self._conclude(attempt, outcome))
+
+    def _settle(self, attempt: Attempt) -> None:
+        """What becomes of it is decided: its slot is free."""
+        attempt.ended = True
+        if attempt.grace is not None:
+            attempt.grace.cancel()
+            attempt.grace = None
+        self.carried[attempt.run.lane] -= 1
+        if attempt in self.running:
+            self.running.discard(attempt)
+            self.pace.note(self._clock.monotonic() - attempt.started)
+            self.deadlines.ended(attempt)
+        if self.ready:
+            self._fill()
+        if self.room:
+            self._on_room()
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    async def _conclude(self, attempt: Attempt, outcome: Verdict) -> None:
+        if isinstance(outcome, Finish):
+            self.ends.put(attempt, self._end(attempt, outcome))
+        elif isinstance(outcome, LeaveAlone):
+            self._drop(attempt, lost=outcome.lost)
+            if not outcome.lost:
+                self._suspended(attempt, Reason.APPROVAL_WAIT, None)
+        else:
+            await self._let_go(attempt, outcome)
+
+    def _end(self, attempt: Attempt, outcome: Finish) -> RunEnd:
+        run = attempt.run
+        return RunEnd(
+            run_id=run.id,
+            owner=self._owner,
+            term=run.term,
+            state=outcome.state,
+            reason=outcome.reason,
+            now_ms=self._clock.now_ms(),
+            detail=outcome.detail,
+            result=outcome.result,
+            used_calls=attempt.meter.used_calls,
+            used_model_tokens=attempt.meter.used_model_tokens,
+            degraded=bool(attempt.degraded) or run.degraded,
+        )
+
+    def _written(self, attempt: Attempt, end: RunEnd, fenced: bool) -> None:
+        self._drop(attempt, lost=not fenced)
+        if fenced:
+            self.finished[end.state] += 1
+            if self._bus.active:
+                self._tell_finished(attempt, end)
+        if self.ready:
+            self._fill()
+        if self.room:
+            self._on_room()
+
+    async def _let_go(self, attempt: Attempt, outcome: PutBack | TryAgain) -> None:
+        """Put it back in line, or suspend it until it is tried again. Tried until the store takes it."""
+        delay_s, fenced = RETRY_S, None
+        while fenced is None:
+            try:
+                fenced = await self._write_let_go(attempt, outcome)
+            except StoreError as error:
+                self._bus.emit("store_failed", operation="let_go", reason=str(error))
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_AT_MOST_S)
+        self._drop(attempt, lost=not fenced)
+        if not fenced:
+            return
+        if isinstance(outcome, TryAgain):
+            self._suspended(attempt, Reason.RETRY_WAIT, outcome.wake_ms)
+        else:
+            self.counts["released"] += 1
+            self._bus.emit("run_released", **whose(attempt), reason=outcome.reason, term=attempt.run.term)
+
+    async def _write_let_go(self, attempt: Attempt, outcome: PutBack | TryAgain) -> bool:
+        run, meter, now_ms = attempt.run, attempt.meter, self._clock.now_ms()
+        if isinstance(outcome, TryAgain):
+            return await self._claims.suspend(
+                run.id,
+                self._owner,
+                run.term,
+                now_ms=now_ms,
+                wake_ms=outcome.wake_ms,
+                reason=Reason.RETRY_WAIT,
+                detail=outcome.detail,
+                attempts=outcome.attempts,
+                used_calls=meter.used_calls,
+                used_model_tokens=meter.used_model_tokens,
+            )
+        return await self._claims.release(
+            run.id,
+            self._owner,
+            run.term,
+            now_ms=now_ms,
+            reason=outcome.reason,
+            used_calls=meter.used_calls,
+            used_model_tokens=meter.used_model_tokens,
+        )
+
+    def _drop(self, attempt: Attempt, *, lost: bool) -> None:
+        self.keeper.held.pop(attempt.key, None)
+        attempt.call_errors.clear()
+        if lost:
+            self.counts["lost"] += 1
+            self._bus.emit("lease_lost", **whose(attempt), owner=self._owner, term=attempt.run.term)
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    def _suspended(self, attempt: Attempt, reason: Reason, wake_ms: int | None) -> None:
+        self.counts["suspended"] += 1
+        ran_ms = round(1000 * (self._clock.monotonic() - attempt.started))
+        self._bus.emit("run_suspended", **whose(attempt), reason=reason, wake_ms=wake_ms, ran_ms=ran_ms)
+
+    def _tell_finished(self, attempt: Attempt, end: RunEnd) -> None:
+        run = attempt.run
+        started_ms = end.now_ms if run.started_ms is None else run.started_ms
+        self._bus.emit(
+            "run_finished",
+            **whose(attempt),
+            outcome=end.state,
+            reason=end.reason,
+            queued_ms=max(0, started_ms - run.submitted_ms),
+            ran_ms=max(0, end.now_ms - started_ms),
+            attempts=run.attempts + 1,
+            calls=end.used_calls,
+            model_tokens=end.used_model_tokens,
+            degraded=end.degraded,
+        )
+
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    async def until_quiet(self, timeout_s: float) -> None:
+        """Wait until nothing runs."""
+        tasks = [attempt.task for attempt in self.running if attempt.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def until_written(self, timeout_s: float) -> None:
+        """Wait until everything that has ended is written."""
+        waiting: set[asyncio.Future[Any]] = {asyncio.ensure_future(self.ends.written()), *self.tasks}
+        _, left = await asyncio.wait(waiting, timeout=timeout_s)
+        if left:
+            log.error("%d runs could not be written before leaving; their leases will run out", len(left))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an attempt ended in a defect; its lease will run out", exc_info=error)

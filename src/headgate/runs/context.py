@@ -1,0 +1,194 @@
+"""`Run`: what a workflow's code holds. Everything it does in the world goes through here, and is remembered."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from headgate.model.canonical import decode
+from headgate.model.step import Effect
+from headgate.runs import approvals
+from headgate.runs.budget import Remaining
+from headgate.runs.calls import CallWish, make_call
+from headgate.runs.progress import Progress
+from headgate.runs.values import to_json
+
+CHOICES_AT_MOST = 1000
+"""Remembered uses of one knob per run; later uses keep the last value."""
+
+log = logging.getLogger("headgate.runs")
+
+EffectName = Literal["pure", "idempotent", "once"]
+
+
+class Run:
+    """One run, in the hands of its workflow.
+
+    Between its steps a workflow must be deterministic: on a resumed run it is executed again from its beginning,
+    with the remembered results in place of the calls. Time, randomness and everything from outside therefore
+    belong into steps.
+    """
+
+    __slots__ = ("_chosen", "_log", "_progress", "_row")
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._row = progress.attempt.run
+        self._chosen: Counter[str] = Counter()
+        self._log: logging.LoggerAdapter[logging.Logger] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.workflow}, attempt {self.attempt}>"
+
+    # -- whose run this is --------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self._row.id
+
+    @property
+    def workflow(self) -> str:
+        return self._row.workflow
+
+    @property
+    def tenant(self) -> str:
+        return self._row.tenant
+
+    @property
+    def user(self) -> str | None:
+        return self._row.user
+
+    @property
+    def lane(self) -> str:
+        return self._row.lane
+
+    @property
+    def input(self) -> Any:
+        """The input as it was submitted: a JSON value."""
+        return decode(self._row.input)
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """Wall-clock milliseconds after which nobody wants the result."""
+        return self._row.deadline_ms
+
+    @property
+    def attempt(self) -> int:
+        """How often the run was taken up by a worker, this time included (1 is the first)."""
+        return self._row.term
+
+    @property
+    def budget(self) -> Remaining:
+        """What it may still use."""
+        return self._progress.meter.remaining
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that carries the run's id, workflow and tenant in every record."""
+        if self._log is None:
+            self._log = logging.LoggerAdapter(
+                log, {"run_id": self.id, "workflow": self.workflow, "tenant": self.tenant}
+            )
+        return self._log
+
+    @property
+    def degraded(self) -> list[str]:
+        """What was done more cheaply so far, e.g. ``large -> small``, ``hits=5``, ``without enrich``."""
+        return self._progress.attempt.degraded
+
+    # -- doing things -------------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        resource: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        effect: EffectName | Effect = Effect.IDEMPOTENT,
+        key: str | None = None,
+        returns: Any = None,
+        model_tokens: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call ``function(*args, **kwargs)`` under the guard of ``resource`` and remember what it returned.
+
+        The answer is a JSON value (what the function returned, written as JSON and read back), or a ``returns`` if
+        that is given. It is durable before this returns; when the run is resumed or retried, it is answered from
+        memory. The step is known by resource, function, arguments and how often the same was asked before.
+
+        Args:
+            effect: ``pure`` (may be repeated), ``idempotent`` (may be repeated with the same idempotency key,
+                which the function finds in its circumstances), ``once`` (must not be repeated: the intent is
+                written first).
+            key: stands for the arguments in the step's identity; needed where they have no JSON form.
+            returns: any type that pydantic can read from JSON.
+            model_tokens: estimate of what the call takes, held in the run's and the resource's budgets.
+
+        A ``once`` call whose function raised may have taken effect, unless the dependency said that the request
+        was wrong (4xx): the step then stays begun, and later attempts of the run end as ``unknown_outcome``.
+
+        Raises:
+            Overloaded: the resource refused. BudgetExhausted: the run's own ceiling is reached.
+            UnknownOutcome: a ``once`` step was begun by an attempt that vanished.
+            StepNotSerializable: arguments or result have no JSON form. UnknownResource: nothing of that name.
+            Exception: whatever the function raised; failures are not remembered.
+        """
+        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens)
+        return await make_call(wish, self._progress)
+
+    @asynccontextmanager
+    async def stage(self, name: str) -> AsyncIterator[None]:
+        """Hold a slot of the stage ``name``: a bounded part of the workflow, which slows what comes before it.
+
+        Raises:
+            Overloaded: no slot within the stage's bounds. UnknownResource: there is no such stage.
+        """
+        resource = self._progress.equipment.resources.get(name)
+        await self._progress.attempt.may_call()
+        async with resource.slot():
+            yield
+
+    async def approval(self, queue: str, payload: Any) -> dict[str, Any]:
+        """Ask people, and wait without holding anything (the run is suspended until somebody answers).
+
+        Returns ``{"approved_by": ..., "note": ...}``. Other branches of the workflow reach their next step first.
+
+        Raises:
+            ApprovalDenied: somebody said no, or nobody answered in time and the queue's rule is to deny.
+            Overloaded: the queue of questions is full. UnknownResource: there is no such queue.
+        """
+        return await approvals.ask(queue, payload, self._progress)
+
+    # -- doing things more cheaply ------------------------------------------------------------------------------
+
+    def knob(self, name: str, default: Any) -> Any:
+        """A number (or word) that the workflow's degrade ladder may change: ``default`` unless a rung says
+        otherwise at the pressure of this moment. The answer is remembered, so a resumed run sees the same."""
+        if name not in self._progress.ladder.knobs:
+            return default
+        return self._choose("knob", name, default)
+
+    def allows(self, name: str) -> bool:
+        """Whether the optional part ``name`` is to be done: *no* once the ladder skips it. Remembered like `knob`."""
+        return name not in self._progress.ladder.skippable or bool(self._choose("allows", name, True))
+
+    def _choose(self, kind: str, name: str, default: Any) -> Any:
+        progress, used = self._progress, f"{kind} {name}"
+        identity = str(min(self._chosen[used], CHOICES_AT_MOST))
+        self._chosen[used] += 1
+        place = progress.journal.fixed_place(name, kind, identity)
+        known = progress.journal.done(place.key)
+        if known is not None and known.result is not None:
+            return decode(known.result)
+        active = progress.active
+        value = active.knobs.get(name, default) if kind == "knob" else name not in active.skip
+        words = None
+        if value != default:
+            words = f"{name}={value}" if kind == "knob" else f"without {name}"
+            progress.note_degraded(words, what=name, old=default, new=value)
+        text = to_json(value, what=f"the default of knob {name!r}")
+        progress.journal.choose(place, text, progress.equipment.clock.now_ms(), degraded=words)
+        return value

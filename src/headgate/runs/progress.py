@@ -1,0 +1,70 @@
+"""What one attempt works with: its journal, its budget, its ladder, and the worker's equipment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings
+from headgate.guard.registry import Resources
+from headgate.model.reason import Reason
+from headgate.observe.bus import EventBus
+from headgate.policy.degrade import Active
+from headgate.runs.attempt import Attempt
+from headgate.runs.degrading import Ladder, Ladders
+from headgate.runs.journal import StepJournal
+from headgate.store.protocols import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What every attempt of one worker works with."""
+
+    store: Store
+    resources: Resources
+    settings: GateSettings
+    clock: Clock
+    rng: Random
+    bus: EventBus
+    ladders: Ladders
+
+
+class Progress:
+    """How far an attempt has come."""
+
+    __slots__ = ("attempt", "equipment", "journal", "ladder", "meter")
+
+    def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
+        self.attempt = attempt
+        self.equipment = equipment
+        self.journal = StepJournal(attempt, equipment.store.journal)
+        self.meter = attempt.meter
+        self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
+
+    @property
+    def active(self) -> Active:
+        """What the ladder says at this moment."""
+        return self.ladder.active(whole=self.attempt.run.degraded)
+
+    def note_degraded(self, words: str, *, what: str, old: Any, new: Any) -> None:
+        """Something was done more cheaply."""
+        self.attempt.degraded.append(words)
+        equipment = self.equipment
+        if equipment.bus.active:
+            equipment.bus.emit(
+                "run_degraded",
+                **whose(self.attempt),
+                reason=Reason.QUEUE_FULL if self.attempt.run.degraded else Reason.SHED,
+                what=what,
+                old=old,
+                new=new,
+                pressure=equipment.ladders.pressure(),
+            )
+
+
+def whose(attempt: Attempt) -> dict[str, str]:
+    """The fields of events that say whose run this is."""
+    run = attempt.run
+    return {"run_id": run.id, "workflow": run.workflow, "tenant": run.tenant, "lane": run.lane}

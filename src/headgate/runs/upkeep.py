@@ -1,0 +1,149 @@
+"""What must happen on time, whoever does it: waiting runs expire, vanished workers' runs are taken back, suspended
+ones wake, unanswered questions expire, and old runs are removed.
+
+Any number of processes may do this at once: every move is one atomic operation of the store, and whoever comes
+second finds nothing to do. It sleeps until the next due moment that the store knows, and looks again at least once
+a second, because other processes add due moments too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from random import Random
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings
+from headgate.observe.bus import EventBus
+from headgate.store.protocols import Moved, Store
+
+log = logging.getLogger("headgate.runs")
+
+LOOK_S = 1.0
+"""Due moments that other processes stored are found within this time."""
+BATCH = 500
+PRUNE_EVERY_S = 3600.0
+PRUNE_BATCH = 1000
+STUCK_S = 0.05
+"""First pause when something is due that nobody moves (another process is at it); doubles up to ``LOOK_S``."""
+
+
+class Upkeep:
+    """The house-keeping of one process. Use from one event loop only."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: GateSettings,
+        *,
+        clock: Clock,
+        bus: EventBus,
+        rng: Random,
+        on_waiting: Callable[[], None] | None = None,
+    ) -> None:
+        """``on_waiting`` is called when runs went back in line, e.g. a worker's `poke`."""
+        self._store, self._settings = store, settings
+        self._clock, self._bus, self._rng = clock, bus, rng
+        self._on_waiting = on_waiting
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._prune_at = 0.0
+        self._stuck_s = STUCK_S
+
+    async def start(self) -> None:
+        """Begin. The first round comes at once; old runs are first removed within the first minute."""
+        if self._task is None:
+            self._prune_at = self._clock.monotonic() + self._rng.uniform(0.0, 60.0)
+            self._task = asyncio.create_task(self._keep(), name="headgate-upkeep")
+
+    async def stop(self) -> None:
+        """End. Safe to call again."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def poke(self) -> None:
+        """A new due moment may have been stored: look now."""
+        self._wake.set()
+
+    async def do_due(self) -> int:
+        """Do everything that is due now, once; how many runs and questions were moved."""
+        upkeep, now_ms = self._store.upkeep, self._clock.now_ms()
+        expired = await upkeep.expire(now_ms=now_ms, limit=BATCH)
+        rescued = await upkeep.rescue(now_ms=now_ms, max_crashes=self._settings.workers.max_crashes, limit=BATCH)
+        woken = await upkeep.wake(now_ms=now_ms, limit=BATCH)
+        self._tell("run_expired", expired)
+        self._tell("run_rescued", rescued)
+        self._tell("run_woken", woken)
+        unanswered = await self._expire_questions(now_ms)
+        if self._on_waiting is not None and (rescued or woken or unanswered):
+            self._on_waiting()
+        return len(expired) + len(rescued) + len(woken) + unanswered
+
+    async def _keep(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                moved = await self.do_due()
+                await self._prune()
+                wait_s = 0.0 if moved >= BATCH else await self._until_due(moved)
+            except Exception as error:  # noqa: BLE001  a failing store must not end the upkeep
+                log.warning("upkeep: %s", error)
+                self._bus.emit("store_failed", operation="upkeep", reason=f"{type(error).__name__}: {error}")
+                wait_s = LOOK_S
+            await self._sleep(wait_s)
+
+    async def _until_due(self, moved: int) -> float:
+        due_ms = await self._store.upkeep.next_due_ms()
+        wait_s = LOOK_S if due_ms is None else (due_ms - self._clock.now_ms()) / 1000
+        if wait_s > 0 or moved:
+            self._stuck_s = STUCK_S
+            return min(LOOK_S, max(0.0, wait_s))
+        wait_s, self._stuck_s = self._stuck_s, min(2 * self._stuck_s, LOOK_S)
+        return wait_s
+
+    async def _sleep(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _expire_questions(self, now_ms: int) -> int:
+        if not self._settings.approvals:
+            return 0
+        expired = await self._store.approvals.expire_due(now_ms=now_ms, limit=BATCH)
+        for question in expired:
+            self._bus.emit(
+                "approval_decided",
+                run_id=question.run_id,
+                tenant=question.tenant,
+                queue=question.queue,
+                approval_id=question.id,
+                outcome=question.state,
+                queued_ms=now_ms - question.asked_ms,
+            )
+        return len(expired)
+
+    async def _prune(self) -> None:
+        if self._clock.monotonic() < self._prune_at:
+            return
+        before_ms = self._clock.now_ms() - round(1000 * self._settings.workers.keep_finished)
+        if await self._store.upkeep.prune(before_ms=before_ms, limit=PRUNE_BATCH) >= PRUNE_BATCH:
+            return  # the rest goes with the next rounds, so that what is due is not held up
+        self._prune_at = self._clock.monotonic() + PRUNE_EVERY_S * self._rng.uniform(0.9, 1.1)
+
+    def _tell(self, name: str, moved: Sequence[Moved]) -> None:
+        if self._bus.active:
+            for one in moved:
+                self._bus.emit(
+                    name,
+                    run_id=one.run_id,
+                    workflow=one.workflow,
+                    tenant=one.tenant,
+                    lane=one.lane,
+                    reason=one.reason,
+                    **({"outcome": one.state} if name == "run_rescued" else {}),
+                )

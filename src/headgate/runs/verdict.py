@@ -1,0 +1,177 @@
+"""What becomes of a run when an attempt is over: ended, put back, suspended for a retry, or nothing to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from headgate.errors import (
+    ApprovalDenied,
+    BudgetExhausted,
+    Expired,
+    LeaseLost,
+    Overloaded,
+    StoreError,
+    UnknownOutcome,
+)
+from headgate.guard import classify
+from headgate.model.outcome import Outcome
+from headgate.model.reason import Reason
+from headgate.model.run import RunState
+from headgate.model.step import Step
+from headgate.policy import backoff
+from headgate.runs.attempt import Attempt, AttemptStopped, Stop
+from headgate.runs.values import describe
+
+BACKOFF_S = 1.0
+"""First wait before a run is tried again; doubles with every attempt."""
+BACKOFF_AT_MOST_S = 60.0
+HINT_AT_MOST_S = 600.0
+"""The longest hint of a refusal that a run waits for."""
+_REASONS = {
+    Outcome.TIMEOUT: Reason.TIMEOUT,
+    Outcome.OVERLOADED: Reason.PROVIDER_OVERLOADED,
+    Outcome.FAILED: Reason.ERROR,
+    Outcome.QUOTA: Reason.QUOTA_EXHAUSTED,
+    Outcome.CALLER_ERROR: Reason.CALLER_ERROR,
+}
+_RETRYABLE = frozenset({Outcome.TIMEOUT, Outcome.OVERLOADED, Outcome.FAILED})
+_DEEPEST = 8
+CLOCKS_APART_MS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run ends."""
+
+    state: RunState
+    reason: str
+    detail: str | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The run goes back in line, unharmed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """The run waits and is tried again."""
+
+    wake_ms: int
+    attempts: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAlone:
+    """Nothing is to be written: the lease is lost, or the run was suspended already."""
+
+    lost: bool
+
+
+Verdict = Finish | PutBack | TryAgain | LeaveAlone
+
+
+def of_stop(attempt: Attempt) -> Verdict | None:
+    """The verdict that a request to stop decides, whatever the workflow made of it; ``None`` if there is none."""
+    match attempt.stop:
+        case None:
+            return None
+        case Stop.LOST:
+            return LeaveAlone(lost=True)
+        case Stop.ASKED:
+            return LeaveAlone(lost=False)
+        case Stop.DEADLINE:
+            return Finish(RunState.EXPIRED, Reason.DEADLINE_PASSED, "its deadline passed while it ran")
+        case Stop.CANCEL:
+            return Finish(RunState.CANCELLED, Reason.CANCELLED, attempt.run.detail)
+        case Stop.NOW:
+            return PutBack(Reason.DRAINING)
+        case Stop.STEP:
+            return PutBack(Reason.DRAINING) if attempt.signalled else None
+
+
+def of_error(
+    error: BaseException,
+    attempt: Attempt,
+    *,
+    unknown: Step | None,
+    attempts_at_most: int,
+    now_ms: int,
+    rng: Random,
+) -> Verdict:
+    """The verdict on an exception that left the workflow. ``unknown``: a begun ``once`` step, if there is one."""
+    cause = leading(error)
+    deadline_ms = attempt.run.deadline_ms
+    match cause:
+        case AttemptStopped() | LeaseLost():
+            return LeaveAlone(lost=True)
+        case BudgetExhausted():
+            return Finish(RunState.FAILED, Reason.BUDGET_EXHAUSTED, describe(cause))
+        case UnknownOutcome():
+            return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, describe(cause))
+        case ApprovalDenied():
+            return Finish(RunState.FAILED, Reason.APPROVAL_DENIED, describe(cause))
+        case Expired() | Overloaded(reason=Reason.DEADLINE_UNREACHABLE) if _passed(deadline_ms, now_ms):
+            return Finish(RunState.EXPIRED, Reason.DEADLINE_PASSED, describe(cause))
+    reason, again, hint_s = _how_it_failed(cause, attempt, now_ms)
+    if unknown is not None and (again or reason is not Reason.ERROR):
+        words = f"{unknown.function} on {unknown.resource} may have taken effect. {describe(cause)}"
+        return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, words)
+    made = attempt.run.attempts + 1
+    if again and made < attempts_at_most:
+        own_s = backoff.delay_s(made - 1, base_s=BACKOFF_S, most_s=BACKOFF_AT_MOST_S, jitter=rng.uniform(0.5, 1.0))
+        if hint_s is not None:  # jittered upward, so that those told the same moment do not come back together
+            own_s = max(own_s, min(hint_s, HINT_AT_MOST_S) * rng.uniform(1.0, 1.25))
+        wake_ms = now_ms + max(1, round(1000 * own_s))
+        if deadline_ms is None or wake_ms < deadline_ms:
+            return TryAgain(wake_ms, made, describe(cause))
+    return Finish(RunState.FAILED, reason, describe(cause))
+
+
+def leading(error: BaseException) -> BaseException:
+    """The error that decides: of a group, the weightiest inside; else itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [leading(one) for one in error.exceptions]
+    for kinds in (AttemptStopped, UnknownOutcome, BudgetExhausted, ApprovalDenied):
+        for leaf in leaves:
+            if isinstance(leaf, kinds):
+                return leaf
+    return next((leaf for leaf in leaves if not isinstance(leaf, Overloaded)), leaves[0])
+
+
+def _passed(deadline_ms: int | None, now_ms: int) -> bool:
+    """Whether the run's own deadline is the one that passed; a guard's clock may be a moment ahead of ours."""
+    return deadline_ms is not None and now_ms >= deadline_ms - CLOCKS_APART_MS
+
+
+def _how_it_failed(error: BaseException, attempt: Attempt, now_ms: int) -> tuple[str, bool, float | None]:
+    """Reason, whether the run may be tried again, and the hint on when."""
+    if isinstance(error, Overloaded):
+        return error.reason, error.retryable, error.retry_after_s
+    if isinstance(error, StoreError):
+        return Reason.STORE_UNAVAILABLE, True, None
+    if isinstance(error, Expired):
+        return Reason.TIMEOUT, True, None
+    if not _from_a_call(error, attempt):
+        return Reason.ERROR, False, None
+    result = classify.of_error(error, now_ms=now_ms)
+    reason = _REASONS.get(result.outcome, Reason.ERROR)
+    return reason, result.outcome in _RETRYABLE, result.retry_after_s
+
+
+def _from_a_call(error: BaseException, attempt: Attempt) -> bool:
+    """Whether a call on a resource raised it, or what it was explicitly raised from."""
+    cause: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if cause is None:
+            return False
+        if any(cause is one for one in attempt.call_errors):
+            return True
+        cause = cause.__cause__
+    return False
