@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
 
@@ -42,3 +42,24 @@ def ambient(circumstances: Ambient) -> Iterator[Ambient]:
         yield circumstances
     finally:
         _current.reset(token)
+
+
+_resource: ContextVar[str | None] = ContextVar("headgate_resource", default=None)
+
+
+def current_resource() -> str | None:
+    """The name of the resource whose guard runs the code here, or ``None`` outside any guard.
+
+    After a fallback it is the fallback's name, so that a function can pick the model it was meant to call.
+    """
+    return _resource.get()
+
+
+def enter_resource(name: str) -> Token[str | None]:
+    """Say that the code from here on runs under ``name``'s guard; undo it with `leave_resource`."""
+    return _resource.set(name)
+
+
+def leave_resource(token: Token[str | None]) -> None:
+    """Undo `enter_resource`."""
+    _resource.reset(token)

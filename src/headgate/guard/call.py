@@ -1,0 +1,260 @@
+"""One call through the guard: what async and sync callers have in common.
+
+A `Call` follows a call over its tries and fallbacks and keeps its account. It never waits and never runs the user's
+function; `headgate.guard.guard` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate.clock import Clock
+from headgate.errors import Expired, Overloaded
+from headgate.guard import ambient, classify
+from headgate.guard.narration import reason_of
+from headgate.guard.options import CallOptions, Performed
+from headgate.guard.refusals import Denial
+from headgate.guard.retry import Again, surely_not_reached
+from headgate.guard.slot import Slot
+from headgate.guard.turnstile import Turnstile
+from headgate.model.outcome import CallResult, Outcome
+from headgate.model.reason import Reason
+from headgate.policy.retry_budget import RetryKind
+
+if TYPE_CHECKING:
+    from headgate.guard.resource import Resource
+
+_FALLS_BACK = frozenset(
+    {
+        Reason.BREAKER_OPEN,
+        Reason.QUEUE_FULL,
+        Reason.WAIT_EXPIRED,
+        Reason.RATE_LIMITED,
+        Reason.CONCURRENCY,
+        Reason.NEVER_FITS,
+        Reason.DEADLINE_UNREACHABLE,
+    }
+)
+_FAILS_OVER = frozenset({Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED, Outcome.QUOTA})
+_EVIDENCE_LEAST = 8
+"""Latencies that must be known before a call cut short by its caller counts against the dependency."""
+
+
+class Call:
+    """The account of one call."""
+
+    __slots__ = (
+        "_asked",
+        "_paid",
+        "_tries_here",
+        "clock",
+        "last_error",
+        "limit_s",
+        "limited_by_deadline",
+        "model_tokens",
+        "options",
+        "queued_s",
+        "ran_s",
+        "resource",
+        "tries",
+        "turnstile",
+        "whose",
+    )
+
+    def __init__(self, resource: Resource, options: CallOptions) -> None:
+        self.resource = resource
+        self.turnstile: Turnstile = resource.turnstile
+        self.clock: Clock = resource.clock
+        self.options = options
+        self.whose = ambient.current()
+        self.limit_s = 0.0
+        """How long the try under way may run."""
+        self.limited_by_deadline = False
+        self.tries = 0
+        self.queued_s = 0.0
+        self.ran_s = 0.0
+        self.model_tokens = 0
+        self.last_error: BaseException | None = None
+        self._asked: tuple[str, ...] = ()
+        """Resources that were asked before this one."""
+        self._tries_here = 0
+        self._paid: RetryKind | None = None
+
+    # before a try
+
+    def new_slot(self, now: float) -> Slot:
+        """A slot to ask with.
+
+        Raises:
+            Overloaded: the deadline has passed already.
+        """
+        options = self.options
+        patience_s = self.turnstile.max_age_s
+        if options.max_wait is not None and options.max_wait < patience_s:
+            patience_s = max(0.0, options.max_wait)
+        until, late = now + patience_s, Reason.WAIT_EXPIRED
+        deadline = self.whose.deadline
+        if deadline is not None and deadline < until:
+            until, late = deadline, Reason.DEADLINE_UNREACHABLE
+        slot = Slot(self.whose, now, until, late)
+        slot.paid, self._paid = self._paid, None
+        if deadline is not None and deadline <= now:
+            self.turnstile.refuse(slot, Denial(late, terminal=True), now)
+        return slot
+
+    def reserve_tokens(self, slot: Slot, now: float) -> float:
+        """Hold model tokens on the estimate: 0, or the seconds to wait until the reserved moment.
+
+        Raises:
+            Overloaded: a limit has no room soon enough.
+        """
+        tokens = self.turnstile.tokens
+        if tokens is None:
+            return 0.0
+        slot.given_tokens = self.options.model_tokens
+        slot.tokens = tokens.estimate.guess(slot.given_tokens)
+        answer = tokens.reserve(slot, now)
+        wish = answer.refused or answer.shadowed
+        if wish is not None:
+            reason = Reason.NEVER_FITS if answer.never else Reason.RATE_LIMITED
+            denial = Denial(reason, answer.wait_s, wish.name, wish.size, slot.tokens, terminal=answer.never)
+            if answer.refused is None:
+                self.turnstile.count_shadow(slot, denial)
+            else:
+                self.turnstile.refuse(slot, denial, now)
+        return answer.wait_s
+
+    def begin(self, slot: Slot) -> None:
+        """The slot is held: settle how long the try may run.
+
+        Raises:
+            Overloaded: the deadline passed between the grant and now, so the call is not started.
+        """
+        now = slot.started_at
+        self.queued_s += now - slot.asked_at
+        limit_s = self.resource.timeout_s
+        own = self.options.timeout
+        if own is not None and own < limit_s:
+            limit_s = own
+        self.limited_by_deadline = False
+        deadline = self.whose.deadline
+        if deadline is not None:
+            left_s = deadline - self.clock.monotonic()
+            if left_s < limit_s:
+                limit_s, self.limited_by_deadline = left_s, True
+                if left_s <= 0:
+                    self.turnstile.withdraw(slot)
+                    raise Overloaded(Reason.DEADLINE_UNREACHABLE, scope=self.resource.scope)
+        self.limit_s = limit_s
+        self.tries += 1
+        self._tries_here += 1
+
+    # after a try
+
+    def returned(self, slot: Slot, value: Any, *, overran: bool = False) -> Again | None:
+        """The function returned: end the slot. ``None``: take the value; else the verdict on a bad answer."""
+        result = self._cut_result() if overran else self._judge(value)
+        self._end(slot, result)
+        if result.outcome is Outcome.OK or overran:
+            return None
+        return self._again(slot, result)
+
+    def raised(self, slot: Slot, error: BaseException) -> Again:
+        """The function raised, or was cut: end the slot and judge."""
+        self.last_error = error
+        result = self._cut_result() if slot.cut else classify.of_error(error, now_ms=self.clock.now_ms())
+        self._end(slot, result)
+        if isinstance(error, Expired) or not isinstance(error, Exception):
+            return Again(None)
+        return self._again(slot, result)
+
+    def ended_with(self, slot: Slot, value: Any) -> None:
+        """A block of code is over with this answer; nothing follows from it."""
+        self._end(slot, self._judge(value))
+
+    def ended_by(self, slot: Slot, error: BaseException) -> None:
+        """A block of code ended with this error; nothing follows from it."""
+        self._end(
+            slot,
+            self._cut_result() if slot.cut else classify.of_error(error, now_ms=self.clock.now_ms()),
+        )
+
+    def fall_back(self, refusal: Overloaded) -> bool:
+        """Move on to the fallback resource after a refusal, if there is one that was not asked yet."""
+        if refusal.reason not in _FALLS_BACK or self._past_deadline():
+            return False
+        return self._switch(refusal.reason)
+
+    def performed(self, value: Any) -> Performed[Any]:
+        """The account with the value."""
+        degraded = self.resource.name if self._asked else None
+        return Performed(value, self.queued_s, self.ran_s, self.tries, degraded, self.model_tokens)
+
+    def cut_error(self) -> Exception:
+        """What a caller gets whose time ran out during the call."""
+        if self.limited_by_deadline:
+            return Expired(f"{self.resource.scope}: the deadline passed {self.limit_s:.3g} s into the call")
+        return TimeoutError(f"{self.resource.scope}: no answer within {self.limit_s:g} s")
+
+    def _judge(self, value: Any) -> CallResult:
+        healthy = self.options.healthy
+        if healthy is None and type(value) in classify.PLAIN:
+            return classify.OK
+        usage = self.turnstile.tokens is not None
+        return classify.of_value(value, now_ms=self.clock.now_ms(), healthy=healthy, usage=usage)
+
+    def _end(self, slot: Slot, result: CallResult) -> None:
+        now = self.clock.monotonic()
+        self.ran_s += now - slot.started_at
+        if result.model_tokens is not None:
+            self.model_tokens += result.model_tokens
+        self.turnstile.leave(slot, result, now)
+
+    def _cut_result(self) -> CallResult:
+        """A cut at the resource's own timeout speaks against the dependency; one at a shorter limit of ours only if
+        the dependency usually answers within it."""
+        if self.limit_s >= self.resource.timeout_s:
+            return classify.TIMED_OUT
+        usual_s = self.turnstile.usual_s(least=_EVIDENCE_LEAST)
+        return classify.TIMED_OUT if usual_s is not None and self.limit_s >= usual_s else classify.IGNORED
+
+    def _again(self, slot: Slot, result: CallResult) -> Again:
+        verdict = self.turnstile.again(result, self.options, tries=self._tries_here, deadline=self.whose.deadline)
+        if verdict.delay_s is not None:
+            self._paid = verdict.kind
+            self.turnstile.tell(
+                "call_retried",
+                slot,
+                outcome=result.outcome.value,
+                reason=reason_of(result.outcome).value,
+                attempt=self.tries,
+                retry_after_ms=round(verdict.delay_s * 1000),
+            )
+            return verdict
+        if verdict.out_of_budget and self.last_error is not None:
+            self.last_error.add_note(f"not retried: the retry budget of {self.resource.scope} is used up")
+        may_repeat = not self.options.once or surely_not_reached(result)
+        if result.outcome in _FAILS_OVER and may_repeat and not self._past_deadline():
+            reason = reason_of(result.outcome).value
+            if self._switch(reason):
+                return Again(0.0)
+        return verdict
+
+    def _switch(self, reason: str) -> bool:
+        chosen = self.options.fallback
+        name = self.resource.fallback if chosen is None or self._asked else chosen
+        if not name or name == self.resource.name or name in self._asked:
+            return False
+        old = self.resource
+        new = old.lookup(name)
+        told = Slot(self.whose, 0.0, 0.0, Reason.WAIT_EXPIRED)
+        self.turnstile.tell("call_fell_back", told, reason=reason, old=old.name, new=new.name)
+        self._asked = (*self._asked, old.name)
+        self.resource, self.turnstile = new, new.turnstile
+        self._tries_here = 0
+        self._paid = None
+        return True
+
+    def _past_deadline(self) -> bool:
+        deadline = self.whose.deadline
+        return deadline is not None and self.clock.monotonic() >= deadline

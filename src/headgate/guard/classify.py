@@ -1,0 +1,168 @@
+"""How a call ended, in the words of `headgate.model.outcome`: from an exception, or from what it returned.
+
+Works by shape, so that the errors and answers of openai, anthropic, httpx, httpx2, requests, aiohttp and urllib are
+understood without importing any of them: a ``status_code`` (or ``status``), a ``response.headers``, a type whose name
+says *timeout*, a chain of causes that ends in a refused connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError as FutureCancelledError
+from typing import Any
+
+from headgate.errors import HeadgateError
+from headgate.guard import provider_headers
+from headgate.model.outcome import CallResult, Outcome
+
+OK = CallResult(Outcome.OK)
+IGNORED = CallResult(Outcome.IGNORED)
+TIMED_OUT = CallResult(Outcome.TIMEOUT)
+UNHEALTHY = CallResult(Outcome.FAILED)
+
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, set, frozenset})
+"""Types whose values say nothing about the call; looked at first, because most calls return one of them."""
+_OUR_MISTAKE = (
+    TypeError,
+    AttributeError,
+    NameError,
+    NotImplementedError,
+    AssertionError,
+    ImportError,
+    RecursionError,
+)
+"""A bug on this side: repeating it gives the same, and the dependency has nothing to do with it."""
+_QUOTA_WORDS = ("insufficient_quota", "billing", "quota_exceeded", "credit", "spend limit", "spend_limit")
+_CAUSES_AT_MOST = 10
+
+
+def of_error(error: BaseException, *, now_ms: int) -> CallResult:
+    """The ending of a call that raised ``error``. ``now_ms`` turns dates in headers into waits."""
+    if isinstance(error, (asyncio.CancelledError, FutureCancelledError, HeadgateError)) or not isinstance(
+        error, Exception
+    ):
+        return IGNORED  # stopped by us, or a refusal of another guard inside: no evidence about this resource
+    response = getattr(error, "response", None)
+    status = _status(error) or _status(response)
+    if status is not None:
+        headers = provider_headers.read(getattr(response, "headers", None) or getattr(error, "headers", None))
+        return _of_status(status, headers, now_ms, lambda: _words(error))
+    return CallResult(_outcome_without_status(error))
+
+
+def of_value(
+    value: Any, *, now_ms: int, healthy: Callable[[Any], bool] | None = None, usage: bool = False
+) -> CallResult:
+    """The ending of a call that returned ``value``.
+
+    A returned response object counts by its status, so a 503 that was not raised is still a 503. ``healthy`` is the
+    user's own check; *no* means the dependency answered with something unusable. ``usage`` asks for reported model
+    tokens.
+    """
+    if healthy is not None and not healthy(value):
+        return UNHEALTHY
+    kind = type(value)
+    if kind in PLAIN:
+        return OK
+    tokens = reported_model_tokens(value) if usage else None
+    if kind is dict:
+        return OK if tokens is None else CallResult(Outcome.OK, model_tokens=tokens)
+    headers = provider_headers.read(getattr(value, "headers", None))
+    if not headers:  # no response object, whatever a field called status may mean in it
+        return OK if tokens is None else CallResult(Outcome.OK, model_tokens=tokens)
+    status = _status(value)
+    if status is not None and status >= 400:
+        return _of_status(status, headers, now_ms, lambda: "")
+    return CallResult(
+        Outcome.OK,
+        status=status,
+        model_tokens=tokens,
+        windows=provider_headers.windows(headers, now_ms=now_ms),
+    )
+
+
+def reported_model_tokens(value: Any) -> int | None:
+    """Model tokens that an answer says it used: its ``usage``'s total, or input and output together."""
+    usage = _member(value, "usage")
+    if usage is None:
+        return None
+    total = _count(_member(usage, "total_tokens"))
+    if total is not None:
+        return total
+    for first, second in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
+        parts = [_count(_member(usage, name)) for name in (first, second)]
+        if any(part is not None for part in parts):
+            return sum(part or 0 for part in parts)
+    return None
+
+
+def _of_status(status: int, headers: Mapping[str, str], now_ms: int, words: Callable[[], str]) -> CallResult:
+    text = words().lower() if status in (402, 403, 429) else ""
+    return CallResult(
+        _outcome_of_status(status, text),
+        status=status,
+        retry_after_s=provider_headers.retry_after_s(headers, now_ms=now_ms),
+        should_retry=provider_headers.should_retry(headers),
+        windows=provider_headers.windows(headers, now_ms=now_ms),
+        refused_concurrency=status == 429 and "concurren" in text,
+    )
+
+
+def _outcome_of_status(status: int, text: str) -> Outcome:
+    if status == 402 or (status in (403, 429) and any(word in text for word in _QUOTA_WORDS)):
+        return Outcome.QUOTA
+    if status in (429, 503, 529):
+        return Outcome.OVERLOADED
+    if status in (408, 504):
+        return Outcome.TIMEOUT
+    if 400 <= status < 500:
+        return Outcome.CALLER_ERROR
+    return Outcome.FAILED
+
+
+def _outcome_without_status(error: BaseException) -> Outcome:
+    if any("timeout" in kind.__name__.lower() for kind in type(error).__mro__):
+        return Outcome.TIMEOUT
+    if isinstance(error, _OUR_MISTAKE):
+        return Outcome.CALLER_ERROR
+    if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+        return Outcome.OVERLOADED
+    return Outcome.FAILED
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, nearest first; bounded, because chains can be long or circular."""
+    waiting: list[BaseException] = [error]
+    for _ in range(_CAUSES_AT_MOST):
+        if not waiting:
+            return
+        one = waiting.pop(0)
+        yield one
+        waiting.extend(cause for cause in (one.__cause__, one.__context__) if cause is not None)
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)
+
+
+def _status(thing: Any) -> int | None:
+    for name in ("status_code", "status", "code"):
+        value = getattr(thing, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+            return value
+    return None
+
+
+def _words(error: BaseException) -> str:
+    """What the provider said, for telling a used-up quota from a full server."""
+    code, body = getattr(error, "code", None), getattr(error, "body", None)
+    return f"{code or ''} {body or ''} {error}"[:4000]
+
+
+def _member(thing: Any, name: str) -> Any:
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None

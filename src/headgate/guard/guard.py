@@ -1,0 +1,221 @@
+"""The order around a call.
+
+    model tokens per tenant, user, workflow → bounded queue → breaker → slot → rate, model tokens, fleet → the call
+
+under a timeout that is the least of the resource's, the caller's and what is left until the deadline. Whatever was
+taken is given back in reverse on any failure, and the slot ends exactly once. A try that failed and may be repeated
+has given its slot back before it waits, and competes again as new work. A refusal, or a failure after the last try,
+moves on to the fallback resource where there is one.
+
+The function runs in the caller's own task (or thread), so context variables and cancellation work as without a
+guard. A plain function called from a coroutine runs in a thread of the resource; when its time runs out its caller is
+told at once, but its slot stays taken until the thread has really come back. In plain threads a running function
+cannot be stopped: there the timeout only counts as evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headgate.errors import Overloaded
+from headgate.guard import ambient
+from headgate.guard.call import Call
+from headgate.guard.slot import Slot, SlotState
+from headgate.guard.timer_wheel import wheel_of
+from headgate.guard.waiting import wait_in_thread, wait_on_loop
+
+Args = Sequence[Any]
+Kwargs = Mapping[str, Any]
+
+
+async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Carry ``fn(*args, **kwargs)`` through the guard and return its value.
+
+    Raises:
+        Overloaded: refused.
+        Expired: the deadline passed during the call.
+        TimeoutError: no answer within the timeout.
+        BaseException: what the function itself raised, when it is not repeated.
+    """
+    while True:
+        try:
+            slot = await acquire(call)
+        except Overloaded as refusal:
+            if call.fall_back(refusal):
+                continue
+            raise refusal from call.last_error
+        try:
+            value = await _run(call, slot, fn, args, kwargs)
+        except BaseException as error:
+            again = call.raised(slot, error)
+            if again.delay_s is None:
+                raise
+        else:
+            verdict = call.returned(slot, value)
+            if verdict is None or verdict.delay_s is None:
+                return value
+            again = verdict
+        if again.delay_s:
+            await asyncio.sleep(again.delay_s)
+
+
+def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """As `perform`, in the calling thread."""
+    while True:
+        try:
+            slot = acquire_sync(call)
+        except Overloaded as refusal:
+            if call.fall_back(refusal):
+                continue
+            raise refusal from call.last_error
+        token = ambient.enter_resource(call.resource.name)
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            again = call.raised(slot, error)
+            if again.delay_s is None:
+                raise
+        else:
+            overran = call.clock.monotonic() - slot.started_at > call.limit_s
+            verdict = call.returned(slot, value, overran=overran)
+            if verdict is None or verdict.delay_s is None:
+                return value
+            again = verdict
+        finally:
+            ambient.leave_resource(token)
+        if again.delay_s:
+            threading.Event().wait(again.delay_s)
+
+
+async def acquire(call: Call) -> Slot:
+    """A slot that is held, ready for its call.
+
+    Raises:
+        Overloaded: refused.
+    """
+    now = call.clock.monotonic()
+    turnstile = call.turnstile
+    slot = call.new_slot(now)
+    if turnstile.tokens is not None and (wait_s := call.reserve_tokens(slot, now)) > 0:
+        turnstile.reserve_place(slot, now)
+        try:
+            await asyncio.sleep(wait_s)
+        except BaseException:
+            turnstile.withdraw(slot)
+            raise
+        finally:
+            turnstile.release_place()
+        now = call.clock.monotonic()
+    if not turnstile.try_enter(slot, now):
+        await wait_on_loop(slot, turnstile, call.clock)
+    call.begin(slot)
+    return slot
+
+
+def acquire_sync(call: Call) -> Slot:
+    """As `acquire`, blocking the calling thread."""
+    now = call.clock.monotonic()
+    turnstile = call.turnstile
+    slot = call.new_slot(now)
+    if turnstile.tokens is not None and (wait_s := call.reserve_tokens(slot, now)) > 0:
+        turnstile.reserve_place(slot, now)
+        try:
+            threading.Event().wait(wait_s)
+        except BaseException:
+            turnstile.withdraw(slot)
+            raise
+        finally:
+            turnstile.release_place()
+        now = call.clock.monotonic()
+    if not turnstile.try_enter(slot, now):
+        wait_in_thread(slot, turnstile, call.clock)
+    call.begin(slot)
+    return slot
+
+
+class Cutoff:
+    """Cancels the task that holds a slot when the slot's time is up, on the loop's shared timer.
+
+    Keeps the rules of `asyncio.timeout`: the cancellation is taken back if it was ours alone, so one that came from
+    outside at the same time is not swallowed.
+    """
+
+    __slots__ = ("_slot", "_tick", "_wheel")
+
+    def __init__(self, slot: Slot, limit_s: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a guarded call needs a running asyncio task")
+        self._slot = slot
+        slot.task = task
+        slot.cancelling = task.cancelling()
+        self._wheel = wheel_of(task.get_loop())
+        self._tick = self._wheel.add(limit_s, slot)
+
+    def over(self, error: BaseException | None) -> bool:
+        """The call is over; ``True`` when ``error`` is our own cancellation and stands for a timeout."""
+        slot = self._slot
+        self._wheel.remove(self._tick, slot)
+        task, slot.task = slot.task, None
+        if not slot.cut or task is None:
+            return False
+        return task.uncancel() <= slot.cancelling and isinstance(error, asyncio.CancelledError)
+
+
+async def _run(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    token = ambient.enter_resource(call.resource.name)
+    try:
+        cutoff = Cutoff(slot, call.limit_s)
+        try:
+            if is_async(fn):
+                value = await fn(*args, **kwargs)
+            else:
+                value = await _run_in_thread(call, slot, fn, args, kwargs)
+        except BaseException as error:
+            if cutoff.over(error):
+                raise call.cut_error() from error
+            raise
+        cutoff.over(None)
+        return value
+    finally:
+        ambient.leave_resource(token)
+
+
+async def _run_in_thread(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    turnstile = call.turnstile
+    context = contextvars.copy_context()
+
+    def body() -> Any:
+        try:
+            if slot.state is not SlotState.HELD:
+                return None  # given up before the thread came to it; nobody reads this
+            return context.run(fn, *args, **kwargs)
+        finally:
+            turnstile.thread_over(slot)
+
+    slot.thread_over = False
+    try:
+        future = asyncio.get_running_loop().run_in_executor(call.resource.threads(), body)
+    except BaseException:
+        slot.thread_over = True
+        raise
+    value = await asyncio.shield(future)
+    if inspect.isawaitable(value):  # a plain function that made a coroutine, such as a lambda
+        value = await value
+    return value
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Whether calling ``fn`` makes a coroutine, looking through decorators that keep ``__wrapped__``."""
+    code = getattr(fn, "__code__", None)
+    if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        return True
+    inner = inspect.unwrap(fn)
+    while hasattr(inner, "func") and not hasattr(inner, "__code__"):  # functools.partial
+        inner = inspect.unwrap(inner.func)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)

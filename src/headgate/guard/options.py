@@ -1,0 +1,48 @@
+"""What a caller may choose for its calls, and what it gets back from `Resource.perform`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """Choices for one call. They can only make a call stricter than its resource's settings."""
+
+    timeout: float | None = None
+    """Seconds that the call may run; the resource's own timeout and the ambient deadline bound it further."""
+    max_wait: float | None = None
+    """Seconds that it may wait for a slot, at most the queue's ``max_age``; 0 means now or not at all."""
+    model_tokens: float | None = None
+    """The caller's estimate of the model tokens this call takes."""
+    retry: bool = True
+    """Whether failures may be tried again."""
+    once: bool = False
+    """The call must not take effect twice: only refusals that certainly did not reach the dependency are retried."""
+    fallback: str | Literal[False] | None = None
+    """Resource that takes over, instead of the configured one; ``False`` for none."""
+    healthy: Callable[[Any], bool] | None = None
+    """Says whether an answer is usable; one that is not counts as a failure of the dependency."""
+
+
+DEFAULTS = CallOptions()
+
+
+class Performed(NamedTuple, Generic[T]):
+    """A call that ended well, and what it took."""
+
+    value: T
+    queued_s: float
+    """Seconds waited for slots, over all tries; waits between tries are not in it."""
+    ran_s: float
+    """Seconds in the call itself, over all tries."""
+    tries: int
+    """Calls made, on all resources."""
+    degraded: str | None
+    """The fallback resource that answered, if it was not the one asked."""
+    model_tokens: int
+    """Reported usage over all tries; 0 where nothing was reported."""

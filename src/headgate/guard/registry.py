@@ -1,0 +1,91 @@
+"""All resources of a gate, built from its settings."""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Iterable
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings, ModelSettings, ResourceSettings
+from headgate.errors import UnknownResource
+from headgate.guard.fleet import FleetSlots
+from headgate.guard.model_tokens import Buckets, KeyedLimits, TokenHolds, wish
+from headgate.guard.resource import Resource
+from headgate.guard.statistics import ResourceStatistics
+from headgate.guard.turnstile import Turnstile
+from headgate.observe.bus import EventBus
+
+
+class Resources:
+    """Resources by name. They share the fleet's bounds and the limits per tenant, user and workflow."""
+
+    def __init__(self, settings: GateSettings, *, clock: Clock, rng: random.Random, bus: EventBus) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._bus = bus
+        self._budget = settings.budget
+        self._keyed = KeyedLimits(settings)
+        self._buckets = Buckets()
+        self._tool_calls: FleetSlots | None = None
+        if settings.budget.tool_calls is not None:
+            self._tool_calls = FleetSlots(settings.budget.tool_calls)
+        self._by_name: dict[str, Resource] = {}
+        kinds: tuple[tuple[str, Iterable[tuple[str, ResourceSettings]]], ...] = (
+            ("tool", settings.tools.items()),
+            ("model", settings.models.items()),
+            ("stage", settings.stages.items()),
+        )
+        for kind, named in kinds:
+            for name, resource in named:
+                if name in self._by_name:
+                    other = self._by_name[name].kind
+                    raise ValueError(f"{name!r} is configured as a {other} and as a {kind}; names are unique")
+                self._by_name[name] = self._build(name, kind, resource)
+
+    def get(self, name: str) -> Resource:
+        """The resource of that name.
+
+        Raises:
+            UnknownResource: there is none; names alike are suggested.
+        """
+        resource = self._by_name.get(name)
+        if resource is None:
+            alike = difflib.get_close_matches(name, self._by_name, n=1)
+            hint = f"; did you mean {alike[0]!r}?" if alike else ""
+            raise UnknownResource(f"no tool, model or stage is called {name!r}{hint}")
+        return resource
+
+    def all(self) -> tuple[Resource, ...]:
+        """Every resource, in the order of the settings."""
+        return tuple(self._by_name.values())
+
+    def statistics(self) -> dict[str, ResourceStatistics]:
+        """A snapshot of each resource, by name."""
+        return {name: resource.statistics() for name, resource in self._by_name.items()}
+
+    def close(self) -> None:
+        """Let idle threads end. Resources can be used again afterwards."""
+        for resource in self._by_name.values():
+            resource.close()
+
+    def _build(self, name: str, kind: str, settings: ResourceSettings) -> Resource:
+        tokens: TokenHolds | None = None
+        if isinstance(settings, ModelSettings):
+            shared = []
+            if settings.model_tokens is not None:
+                shared.append(wish(f"resource:{name}", f"resource:{name}", settings.model_tokens))
+            if self._budget.model_tokens is not None:
+                shared.append(wish("fleet", "fleet", self._budget.model_tokens))
+            tokens = TokenHolds(settings.tokens_per_call, shared=shared, buckets=self._buckets, keyed=self._keyed)
+        turnstile = Turnstile(
+            name,
+            kind,
+            settings,
+            clock=self._clock,
+            rng=self._rng,
+            bus=self._bus,
+            fleet=self._tool_calls if kind == "tool" else None,
+            tokens=tokens,
+        )
+        return Resource(turnstile, settings, clock=self._clock, rng=self._rng, lookup=self.get)

@@ -1,0 +1,258 @@
+"""A resource as users hold it: anything with limited capacity that calls need."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from headgate.clock import Clock
+from headgate.config.settings import ResourceSettings
+from headgate.guard import guard
+from headgate.guard.call import Call
+from headgate.guard.options import DEFAULTS, CallOptions, Performed
+from headgate.guard.slot import Slot
+from headgate.guard.statistics import ResourceStatistics
+from headgate.guard.turnstile import Turnstile
+from headgate.guard.waiting import on_event_loop
+
+__all__ = ["Guarded", "Resource", "ResourceStatistics", "SlotContext"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_THREADS_AT_MOST = 1000
+
+
+class Guarded:
+    """A resource with options: what calls can be made through."""
+
+    def __init__(self, resource: Resource, options: CallOptions) -> None:
+        self._resource = resource
+        self._options = options
+
+    @overload
+    def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Await ``fn(*args, **kwargs)`` under the resource's limits. A plain function runs in a thread.
+
+        Raises:
+            Overloaded: refused; see its ``reason`` and ``retry_after_s``.
+            Expired: the ambient deadline passed during the call.
+            TimeoutError: no answer within the timeout.
+        """
+        return guard.perform(Call(self._resource, self._options), fn, args, kwargs)
+
+    def call_sync(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, for plain threads: no event loop is needed.
+
+        The timeout cannot stop a running function; a call that overran returns its value and counts as a timeout. In
+        a thread that runs an event loop it never waits (that would stop the loop): it starts now or is refused, and
+        nothing is retried.
+        """
+        value: T = guard.perform_sync(self._sync_call(), fn, args, kwargs)
+        return value
+
+    async def perform(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: CallOptions | None = None,
+    ) -> Performed[Any]:
+        """As `call`, with the account of what it took."""
+        call = Call(self._resource, self._options if options is None else options)
+        value = await guard.perform(call, fn, args, kwargs or {})
+        return call.performed(value)
+
+    def slot(self) -> SlotContext:
+        """A slot for a block of code: ``async with`` (the timeout applies) or ``with`` (it only counts).
+
+        A block is not repeated and does not fall back: it is the caller's own code.
+        """
+        return SlotContext(self._resource, self._options)
+
+    def guard(self, fn: F) -> F:
+        """Decorator: every call of ``fn`` goes through the resource; ``async def`` stays async, ``def`` stays plain.
+
+        Raises:
+            TypeError: ``fn`` is a generator function; hold a `slot` around the iteration instead.
+        """
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(f"{fn!r} is a generator; hold a slot around its iteration: async with resource.slot()")
+        wrapper: Callable[..., Any]
+        if guard.is_async(fn):
+
+            @functools.wraps(fn)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return await guard.perform(Call(self._resource, self._options), fn, args, kwargs)
+        else:
+
+            @functools.wraps(fn)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return guard.perform_sync(self._sync_call(), fn, args, kwargs)
+
+        return wrapper  # type: ignore[return-value]  # same signature, by functools.wraps
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        model_tokens: float | None = None,
+        retry: bool | None = None,
+        once: bool | None = None,
+        fallback: str | Literal[False] | None = None,
+        healthy: Callable[[Any], bool] | None = None,
+    ) -> Guarded:
+        """A view of the resource whose calls use these options; what is not given stays. See `CallOptions`."""
+        given: dict[str, Any] = {
+            "timeout": timeout,
+            "max_wait": max_wait,
+            "model_tokens": model_tokens,
+            "retry": retry,
+            "once": once,
+            "fallback": fallback,
+            "healthy": healthy,
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return Guarded(self._resource, replace(self._options, **chosen))
+
+    def _sync_call(self) -> Call:
+        return Call(self._resource, _for_thread(self._options))
+
+
+class Resource(Guarded):
+    """One tool, model or stage. Made by `headgate.guard.registry.Resources`; safe to use from anywhere."""
+
+    def __init__(
+        self,
+        turnstile: Turnstile,
+        settings: ResourceSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        lookup: Callable[[str], Resource],
+    ) -> None:
+        super().__init__(self, DEFAULTS)
+        self.name = turnstile.name
+        self.kind = turnstile.kind
+        """``tool``, ``model`` or ``stage``."""
+        self.scope = f"resource:{turnstile.name}"
+        self.settings = settings
+        self.timeout_s = settings.timeout
+        self.fallback = settings.fallback
+        self.turnstile = turnstile
+        self.clock = clock
+        self.rng = rng
+        self.lookup = lookup
+        self._threads: ThreadPoolExecutor | None = None
+        self._threads_lock = threading.Lock()
+
+    def statistics(self) -> ResourceStatistics:
+        """One consistent snapshot."""
+        return self.turnstile.statistics()
+
+    def threads(self) -> ThreadPoolExecutor:
+        """Threads for plain functions: as many as the limit can ever ask for, made when needed."""
+        with self._threads_lock:
+            if self._threads is None:
+                workers = min(_THREADS_AT_MOST, self.settings.concurrency.most)
+                self._threads = ThreadPoolExecutor(workers, thread_name_prefix=f"headgate-{self.name}")
+            return self._threads
+
+    def close(self) -> None:
+        """Let the threads end once they are idle; running calls are not stopped."""
+        with self._threads_lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+class SlotContext:
+    """One slot around a block of code. Used once. Ends exactly once, whatever is called."""
+
+    __slots__ = ("_call", "_cutoff", "_options", "_resource", "_slot")
+
+    def __init__(self, resource: Resource, options: CallOptions) -> None:
+        self._resource = resource
+        self._options = options
+        self._call: Call | None = None
+        self._slot: Slot | None = None
+        self._cutoff: guard.Cutoff | None = None
+
+    def result(self, value: Any) -> None:
+        """The block got this answer: end the slot now with what it says (usage, status, headers)."""
+        call, slot = self._entered()
+        call.ended_with(slot, value)
+
+    def failed(self, error: BaseException) -> None:
+        """The dependency failed with this, though the block does not raise: end the slot now."""
+        call, slot = self._entered()
+        call.ended_by(slot, error)
+
+    async def __aenter__(self) -> SlotContext:
+        call = self._begin(self._options)
+        self._slot = slot = await guard.acquire(call)
+        try:
+            self._cutoff = guard.Cutoff(slot, call.limit_s)
+        except BaseException:
+            call.turnstile.withdraw(slot)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        call, slot = self._entered()
+        timed_out = self._cutoff is not None and self._cutoff.over(error)
+        if timed_out:
+            cut = call.cut_error()
+            call.ended_by(slot, cut)
+            raise cut from error
+        self._finish(call, slot, error)
+
+    def __enter__(self) -> SlotContext:
+        call = self._begin(_for_thread(self._options))
+        self._slot = guard.acquire_sync(call)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        call, slot = self._entered()
+        self._finish(call, slot, error)
+
+    def _begin(self, options: CallOptions) -> Call:
+        if self._call is not None:
+            raise RuntimeError("a slot can be entered only once; ask the resource for another")
+        self._call = Call(self._resource, options)
+        return self._call
+
+    def _entered(self) -> tuple[Call, Slot]:
+        if self._call is None or self._slot is None:
+            raise RuntimeError("the slot is not held; enter it with `async with` or `with` first")
+        return self._call, self._slot
+
+    def _finish(self, call: Call, slot: Slot, error: BaseException | None) -> None:
+        if error is None:
+            call.ended_with(slot, None)
+        else:
+            call.ended_by(slot, error)
+
+
+def _for_thread(options: CallOptions) -> CallOptions:
+    """A blocking wait must not stop an event loop: there a plain caller starts now or is refused."""
+    return replace(options, max_wait=0.0, retry=False) if on_event_loop() else options

@@ -1,0 +1,107 @@
+"""The snapshot of a resource: the only source for API, metrics and dashboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headgate.config.settings import ResourceSettings
+from headgate.guard.evidence import Evidence
+from headgate.guard.slot import Slot
+from headgate.policy.breaker import BreakerState
+from headgate.policy.wait_queue import WaitQueue
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStatistics:
+    """One moment of one resource. Latencies and error rate look back about a minute."""
+
+    name: str
+    kind: str
+    """``tool``, ``model`` or ``stage``."""
+    limit: int
+    """Calls that may be in flight now."""
+    least: int
+    most: int
+    inflight: int
+    waiting: int
+    queue_limit: int
+    oldest_wait_s: float
+    p50_s: float | None
+    """Of successful calls; ``None`` while there are none."""
+    p95_s: float | None
+    p99_s: float | None
+    error_rate: float
+    """Failures, timeouts and overload answers as a share of the calls that ended."""
+    breaker: str
+    """``closed``, ``open`` or ``probing``; ``closed`` also when there is none."""
+    rate_remaining: float | None
+    """Calls that the rate over a window still allows now; ``None`` without such a rate."""
+    calls: int
+    """Calls started since the beginning, retries included."""
+    refused: dict[str, int]
+    """Refusals since the beginning, by reason; in shadow mode those that were let through."""
+    retries: int
+    pressure: float
+    """0..1: 0 idle, up to 0.5 while nothing waits, towards 1 as the queue fills or ages, 1 with the breaker open."""
+
+
+def pressure(
+    *, inflight: int, limit: int, waiting: int, depth: int, oldest_s: float, max_age_s: float, broken: bool
+) -> float:
+    """How far a resource is from keeping its promises, in 0..1."""
+    if broken:
+        return 1.0
+    if not waiting:
+        return 0.5 * min(1.0, inflight / limit)
+    return 0.5 + 0.5 * min(1.0, max(waiting / depth, oldest_s / max_age_s))
+
+
+def snapshot(
+    evidence: Evidence,
+    queue: WaitQueue[Slot],
+    settings: ResourceSettings,
+    *,
+    now: float,
+    name: str,
+    kind: str,
+    inflight: int,
+    waiting: int,
+    rate_remaining: float | None,
+    calls: int,
+    refused: dict[str, int],
+    retries: int,
+) -> ResourceStatistics:
+    """The statistics of a resource, read under its lock."""
+    breaker = evidence.breaker
+    limit = evidence.limiter.limit
+    oldest_s = queue.oldest_age_s(now)
+    p50_s, p95_s, p99_s = (evidence.latencies.quantile(q, now) for q in (0.5, 0.95, 0.99))
+    return ResourceStatistics(
+        name=name,
+        kind=kind,
+        limit=limit,
+        least=settings.concurrency.least,
+        most=settings.concurrency.most,
+        inflight=inflight,
+        waiting=waiting,
+        queue_limit=queue.depth,
+        oldest_wait_s=oldest_s,
+        p50_s=p50_s,
+        p95_s=p95_s,
+        p99_s=p99_s,
+        error_rate=evidence.outcomes.bad_share(now),
+        breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
+        rate_remaining=rate_remaining,
+        calls=calls,
+        refused=refused,
+        retries=retries,
+        pressure=pressure(
+            inflight=inflight,
+            limit=limit,
+            waiting=waiting,
+            depth=queue.depth,
+            oldest_s=oldest_s,
+            max_age_s=settings.queue.max_age,
+            broken=breaker is not None and breaker.refuses(now),
+        ),
+    )

@@ -1,0 +1,439 @@
+"""Who may start now: the state of one resource, behind one lock.
+
+Plain synchronous code that knows no event loop: callers are slots, and a waiting slot has a `Waker` that reaches its
+caller wherever it waits. So one resource serves several event loops and plain threads at once.
+
+Order of taking: queue, breaker, slot, then the scarce things (rate, model tokens, the fleet's slots); everything is
+given back in reverse when one of them has no room. Nobody is woken and nothing is told while the lock is held.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from headgate.clock import Clock
+from headgate.config.settings import Mode, ResourceSettings
+from headgate.errors import Overloaded
+from headgate.guard import classify
+from headgate.guard.call_rate import CallRate
+from headgate.guard.evidence import EventNote, Evidence
+from headgate.guard.fleet import FleetSlots
+from headgate.guard.model_tokens import TokenHolds
+from headgate.guard.narration import Narration
+from headgate.guard.options import CallOptions
+from headgate.guard.refusals import Denial, Refusals
+from headgate.guard.retry import Again, again
+from headgate.guard.slot import Slot, SlotState
+from headgate.guard.statistics import ResourceStatistics, snapshot
+from headgate.model.outcome import CallResult
+from headgate.model.reason import Reason
+from headgate.observe.bus import EventBus
+from headgate.policy.breaker import BreakerState
+from headgate.policy.wait_queue import WaitQueue
+
+RELEASE = math.inf
+"""The wait of a slot that only somebody's release can help."""
+LATENCY_UNKNOWN_S = 1.0
+"""Assumed length of a call while none has ended."""
+
+
+class Turnstile:
+    """Admits calls to one resource and learns from their ends."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        settings: ResourceSettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        bus: EventBus,
+        fleet: FleetSlots | None = None,
+        tokens: TokenHolds | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.max_age_s = settings.queue.max_age
+        self.evidence = Evidence(settings, rng, clock.monotonic())
+        self.tokens = tokens
+        self.inflight = 0
+        self.calls = 0
+        self.retries = 0
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._shadow = settings.mode is Mode.SHADOW
+        self._refusals = Refusals(f"resource:{name}", rng)
+        self._fleet = fleet
+        self._rate = CallRate(name, settings.rate) if settings.rate is not None else None
+        self._queue: WaitQueue[Slot] = WaitQueue(settings.queue.depth)
+        self._reserved = 0
+        """Places in the queue kept for calls that wait for a moment they have reserved."""
+        self._lock = threading.Lock()
+        self._wakes: list[Slot] = []
+        self._narration = Narration(name, kind, settings.queue.depth, bus, self.evidence)
+
+    # asking
+
+    def try_enter(self, slot: Slot, now: float) -> bool:
+        """Start at once if possible; ``False`` means: `line_up`.
+
+        Raises:
+            Overloaded: there is no use in waiting.
+        """
+        with self._lock:
+            if self._shadow:
+                self._pass_in_shadow(slot, now)
+            elif self._queue.head() is not None or self._attempt(slot, now) > 0:
+                denial = self._denial(slot, now)
+                if denial is not None:
+                    self._refuse(slot, denial, now)
+            pending = self._pending()
+        if pending is not None:
+            self._deliver(*pending)
+        if slot.refusal is not None:
+            raise slot.refusal
+        return slot.state is SlotState.HELD
+
+    def line_up(self, slot: Slot, now: float) -> None:
+        """Join the queue; the slot's waker hears of its turn. Afterwards it is held, waiting or refused."""
+        with self._changing():
+            denial = self._denial(slot, now)
+            if denial is not None:
+                self._refuse(slot, denial, now)
+            else:
+                self._queue.push(slot)
+                slot.state = SlotState.WAITING
+                self._pump(now)
+
+    def reserve_place(self, slot: Slot, now: float) -> None:
+        """Keep a place for a slot that waits for a moment it has reserved.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
+        with self._changing():
+            if self._waiting >= self._queue.depth:
+                self._refuse(slot, self._full(), now)
+            else:
+                self._reserved += 1
+        if slot.refusal is not None:
+            raise slot.refusal
+
+    def release_place(self) -> None:
+        """Undo `reserve_place`."""
+        with self._lock:
+            self._reserved -= 1
+
+    def refuse(self, slot: Slot, denial: Denial, now: float) -> None:
+        """Refuse a slot that is not in line; what it had reserved goes back.
+
+        Raises:
+            Overloaded: always.
+        """
+        with self._changing():
+            self._refuse(slot, denial, now)
+        if slot.refusal is not None:
+            raise slot.refusal
+
+    # ending
+
+    def leave(self, slot: Slot, result: CallResult, now: float, *, begun: bool = True) -> bool:
+        """End a held slot with what came of it; ``False`` (and nothing happens) when it has ended before.
+
+        A slot whose thread is still at work gives its evidence now and its place when the thread is over. ``begun``
+        is false when the call was never made: then what was held for it goes back.
+        """
+        with self._lock:
+            if slot.state is not SlotState.HELD:
+                return False
+            bound = self.inflight >= self.evidence.limiter.limit
+            self.evidence.learn(slot, result, inflight=self.inflight, bound=bound, now=now)
+            if not begun:
+                self._undo(slot)
+            elif self.tokens is not None:
+                self.tokens.settle(slot, result)
+            if slot.thread_over:
+                self._release(slot)
+            else:
+                slot.state = SlotState.LINGERING
+            if self._narration.active:
+                self._narration.finished(slot, result, now, inflight=self.inflight, waiting=self._waiting)
+            if self._queue.head() is not None:
+                self._move_on(now)
+            pending = self._pending()
+        if pending is not None:
+            self._deliver(*pending)
+        if self._fleet is not None:
+            self._fleet.tell()
+        return True
+
+    def thread_over(self, slot: Slot) -> None:
+        """The thread that ran the call came back."""
+        with self._changing():
+            slot.thread_over = True
+            if slot.state is SlotState.LINGERING:
+                self._release(slot)
+                self._move_on(self._clock.monotonic())
+        if self._fleet is not None:
+            self._fleet.tell()
+
+    def withdraw(self, slot: Slot) -> None:
+        """The caller is gone before its call began: out of the line, or out of the slot it was just given."""
+        if self.leave(slot, classify.IGNORED, self._clock.monotonic(), begun=False):
+            return
+        with self._changing():
+            if slot.state in (SlotState.NEW, SlotState.WAITING):
+                self._queue.discard(slot)
+                slot.state = SlotState.ENDED
+                self._undo(slot)
+                self._pump(self._clock.monotonic())
+
+    # time passing
+
+    def tick(self, slot: Slot) -> None:
+        """A waiting slot's moment has come: its age is over, or what held the line back may be gone."""
+        now = self._clock.monotonic()
+        with self._changing():
+            if slot.state is SlotState.WAITING:
+                slot.nudge_at = None
+                if now >= slot.wait_until:
+                    self._queue.discard(slot)
+                    self._refuse(slot, self._late(slot), now)
+                self._pump(now)
+
+    def pump(self) -> None:
+        """Start what can start now (somebody else's release may have made room)."""
+        with self._changing():
+            self._pump(self._clock.monotonic())
+
+    # judging and telling
+
+    def again(self, result: CallResult, options: CallOptions, *, tries: int, deadline: float | None) -> Again:
+        """Whether and when a failed try may be repeated; paid for from the retry budget."""
+        budget = self.evidence.retry_budget
+        now = self._clock.monotonic()
+        with self._lock:
+            verdict = again(
+                result, options, self._settings.retry, budget, self._rng, tries=tries, now=now, deadline=deadline
+            )
+            if verdict.delay_s is not None:
+                self.retries += 1
+            elif verdict.out_of_budget:
+                self._refusals.count(Reason.RETRY_BUDGET)
+        return verdict
+
+    def count_shadow(self, slot: Slot, denial: Denial) -> None:
+        """Count and tell a refusal that a limit in shadow mode would have given."""
+        with self._changing():
+            self._count_denial(slot, denial, self._clock.monotonic(), shadow=True)
+
+    def tell(self, name: str, slot: Slot, **fields: Any) -> None:
+        """Tell something about a call on this resource."""
+        self._narration.tell_now(name, slot, fields)
+
+    def usual_s(self, *, least: int) -> float | None:
+        """The p95 of recent successes in seconds; ``None`` while fewer than ``least`` are known."""
+        with self._lock:
+            now = self._clock.monotonic()
+            known = self.evidence.latencies.count(now) >= least
+            return self.evidence.p95_s(now) if known else None
+
+    def statistics(self) -> ResourceStatistics:
+        """The state of now, all read under one lock."""
+        with self._lock:
+            now = self._clock.monotonic()
+            return snapshot(
+                self.evidence,
+                self._queue,
+                self._settings,
+                now=now,
+                name=self.name,
+                kind=self.kind,
+                inflight=self.inflight,
+                waiting=self._waiting,
+                rate_remaining=self._rate.remaining(now) if self._rate is not None else None,
+                calls=self.calls,
+                refused=dict(self._refusals.counts),
+                retries=self.retries,
+            )
+
+    # everything below is called with the lock held, except `_deliver`
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + self._reserved
+
+    def _attempt(self, slot: Slot, now: float) -> float:
+        """Start the slot if everything has room: 0; else seconds to the next chance, or `RELEASE`."""
+        evidence = self.evidence
+        breaker = evidence.breaker
+        if self.inflight >= evidence.limiter.limit or (breaker is not None and not breaker.may_start(now)):
+            return RELEASE
+        if now < evidence.paced_until:
+            return evidence.paced_until - now
+        if self._rate is not None and (wait_s := self._rate.wait_s(now)) > 0:
+            return wait_s
+        if self.tokens is not None and (wait_s := self.tokens.take(slot, now)) > 0:
+            return wait_s
+        if self._fleet is not None and not self._fleet.take(self):
+            if self.tokens is not None:
+                self.tokens.give_back_shared(slot)
+            return RELEASE
+        if self._rate is not None:
+            self._rate.take(now)
+        self._start(slot, now)
+        return 0.0
+
+    def _start(self, slot: Slot, now: float) -> None:
+        evidence = self.evidence
+        slot.state = SlotState.HELD
+        slot.started_at = now
+        slot.generation = evidence.limiter.generation
+        breaker = evidence.breaker
+        if breaker is not None:
+            if breaker.state is not BreakerState.CLOSED:
+                slot.probe = evidence.begin_probe(now)
+            slot.epoch = breaker.epoch
+        self.inflight += 1
+        self.calls += 1
+        if self._narration.active:
+            self._narration.started(slot, inflight=self.inflight)
+
+    def _release(self, slot: Slot) -> None:
+        slot.state = SlotState.ENDED
+        self.inflight -= 1
+        if self._fleet is not None:
+            self._fleet.give_back()
+
+    def _move_on(self, now: float) -> None:
+        """After an ending: turn the line away if the breaker has opened, else start who can start."""
+        breaker = self.evidence.breaker
+        if breaker is not None and breaker.refuses(now):
+            for waiting in self._queue.drain():
+                self._refuse(waiting, Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now)), now)
+        else:
+            self._pump(now)
+
+    def _pump(self, now: float) -> None:
+        while (head := self._queue.head()) is not None:
+            if now >= head.wait_until:
+                self._queue.discard(head)
+                self._refuse(head, self._late(head), now)
+                continue
+            wait_s = self._attempt(head, now)
+            if wait_s > 0:
+                if wait_s != RELEASE and (head.nudge_at is None or now + wait_s < head.nudge_at):
+                    head.nudge_at = now + wait_s
+                    self._wakes.append(head)
+                return
+            self._queue.discard(head)
+            self._wakes.append(head)
+
+    def _denial(self, slot: Slot, now: float) -> Denial | None:
+        """Why there is no use in waiting, if there is none."""
+        breaker = self.evidence.breaker
+        if breaker is not None and breaker.refuses(now):
+            return Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now))
+        if self.tokens is not None and (small := self.tokens.never_fits(slot)) is not None:
+            return Denial(Reason.NEVER_FITS, None, small.name, small.size, slot.tokens, terminal=True)
+        patience_s = max(0.0, slot.wait_until - now)
+        known_s = self._known_wait_s(now)
+        if known_s > patience_s or patience_s == 0:
+            if slot.late_reason is Reason.DEADLINE_UNREACHABLE:
+                return self._late(slot)
+            if known_s > patience_s:
+                return Denial(Reason.RATE_LIMITED, known_s)
+            return Denial(Reason.CONCURRENCY, limit=self.evidence.limiter.limit, used=self.inflight)
+        return self._full() if self._waiting >= self._queue.depth else None
+
+    def _full(self) -> Denial:
+        return Denial(Reason.QUEUE_FULL, limit=self._queue.depth, used=self._waiting)
+
+    def _late(self, slot: Slot) -> Denial:
+        return Denial(slot.late_reason, terminal=slot.late_reason is Reason.DEADLINE_UNREACHABLE)
+
+    def _known_wait_s(self, now: float) -> float:
+        """The wait that is certain for one more call behind those in line: the pace, and the rate over a window."""
+        wait_s = max(0.0, self.evidence.paced_until - now)
+        return wait_s if self._rate is None else max(wait_s, self._rate.wait_s(now, len(self._queue)))
+
+    def _pass_in_shadow(self, slot: Slot, now: float) -> None:
+        """Count what would have been refused, and start the call whatever the limits say.
+
+        The queue is imagined: calls in flight beyond the limit are those that would be waiting.
+        """
+        over = self.inflight - self.evidence.limiter.limit
+        denial = self._denial(slot, now)
+        if denial is not None and denial.reason is Reason.CONCURRENCY and over < 0:
+            denial = None
+        elif denial is None and over >= self._queue.depth:
+            denial = Denial(Reason.QUEUE_FULL, limit=self._queue.depth, used=over)
+        if denial is not None:
+            self._count_denial(slot, denial, now, shadow=True)
+        if self._rate is not None:
+            self._rate.take(now)
+        if self.tokens is not None:
+            self.tokens.take(slot, now, anyway=True)
+        if self._fleet is not None:
+            self._fleet.take_anyway()
+        self._start(slot, now)
+
+    def _refuse(self, slot: Slot, denial: Denial, now: float) -> None:
+        slot.state = SlotState.REFUSED
+        slot.refusal = self._count_denial(slot, denial, now)
+        self._undo(slot)
+        if slot.waker is not None:
+            self._wakes.append(slot)
+
+    def _undo(self, slot: Slot) -> None:
+        """Give back what a slot whose call never began had taken."""
+        if self.tokens is not None:
+            self.tokens.refund(slot)
+        if slot.paid is not None:
+            self.evidence.retry_budget.refund(slot.paid)
+
+    def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
+        mean_s = self.evidence.latencies.mean(now) or LATENCY_UNKNOWN_S
+        estimate_s = mean_s * (self._waiting + 1) / self.evidence.limiter.limit
+        self._refusals.count(denial.reason)
+        refusal = self._refusals.words(denial, estimate_s=max(estimate_s, self._known_wait_s(now)))
+        if self._narration.active:
+            self._narration.refused(slot, refusal, now, inflight=self.inflight, waiting=self._waiting, shadow=shadow)
+        return refusal
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock; wake and tell afterwards."""
+        with self._lock:
+            yield
+            pending = self._pending()
+        if pending is not None:
+            self._deliver(*pending)
+
+    def _pending(self) -> tuple[list[Slot], list[EventNote]] | None:
+        """What is to be done once the lock is released."""
+        if self.evidence.notes:
+            self._narration.changes(self._clock.monotonic(), inflight=self.inflight, waiting=self._waiting)
+        if not self._wakes and not self._narration.notes:
+            return None
+        pending = (self._wakes, self._narration.notes)
+        self._wakes, self._narration.notes = [], []
+        return pending
+
+    def _deliver(self, wakes: list[Slot], notes: list[EventNote]) -> None:
+        for slot in wakes:
+            waker = slot.waker
+            if waker is None:
+                continue
+            if slot.state is SlotState.WAITING:
+                waker.nudge()
+            elif not waker.wake():  # its event loop is closed: nobody will ever use the slot
+                self.withdraw(slot)
+        self._narration.tell(notes)
