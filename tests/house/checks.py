@@ -185,8 +185,8 @@ def _asserts(node: ast.AST) -> bool:
         return True
     if not isinstance(node, ast.Call):
         return False
-    called = _last_name(node.func)
-    return called in {"raises", "fail"} or called.startswith(("assert_", "check_", "expect_"))
+    called = _last_name(node.func).lstrip("_")
+    return called in {"raises", "fail"} or called.startswith(("assert", "check", "expect"))
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
