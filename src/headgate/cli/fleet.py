@@ -90,7 +90,7 @@ def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
 def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
     of = " ".join(word for word in (one["workflow"], one["tenant"]) if word) or "everything"
     rates = [
-        f"{one[unit]['amount']:g} {unit.replace('_', ' ')} / {duration(one[unit]['window_s'])}"
+        f"{one[unit]['amount']:,g} {unit.replace('_', ' ')} per {_window(one[unit]['window_s'])}"
         for unit in ("runs", "model_tokens")
         if unit in one
     ]
@@ -100,13 +100,17 @@ def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
 def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     rows = []
     for unit, one in budget.items():
-        limit = _bytes(one["limit"]) if unit == "memory" else f"{one['limit']:g}"
+        limit = _bytes(one["limit"]) if unit == "memory" else f"{one['limit']:,g}"
         if "window_s" in one:
-            limit = f"{limit} / {duration(one['window_s'])}"
+            limit = f"{limit} per {_window(one['window_s'])}"
         used = one.get("used")
         shown = None if used is None else _bytes(used) if unit == "memory" else f"{used:g}"
         rows.append(("fleet budget", unit.replace("_", " "), limit, shown, "enforce"))
     return rows
+
+
+def _window(seconds: float) -> str:
+    return {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(seconds) or str(duration(seconds))
 
 
 def _of(used: Any, limit: Any) -> str:

@@ -18,6 +18,7 @@ from headgate.cli.screen import (
     complain,
     duration,
     fields,
+    first_line,
     milliseconds,
     moment,
     table,
@@ -201,7 +202,9 @@ def _show_accepted(accepted: Mapping[str, Any], json_output: bool) -> None:
 def _place(standing: Mapping[str, Any]) -> str:
     position, eta = standing.get("position"), standing.get("eta_s")
     place = "next in line" if position == 0 else f"{position} ahead of it"
-    return place if eta is None else f"{place}, starts in about {duration(eta)}"
+    if eta is None:
+        return place
+    return f"{place}, starts at once" if eta < 1 else f"{place}, starts in about {duration(eta)}"
 
 
 def _show_end(ended: Mapping[str, Any]) -> None:
@@ -222,7 +225,7 @@ def _show_runs(found: list[dict[str, Any]], json_output: bool, *, empty: str) ->
         ("ID", "WORKFLOW", "TENANT", "LANE", "STATE", "REASON", "SUBMITTED", "DETAIL"),
         [
             (one["id"], one["workflow"], one["tenant"], one["lane"], one["state"], one["reason"],
-             moment(one["submitted_at"]), _short(one.get("detail")))
+             moment(one["submitted_at"]), first_line(one.get("detail")))
             for one in found
         ],
         empty=empty,
@@ -278,7 +281,7 @@ def _show_run(one: Mapping[str, Any]) -> None:
             ("ran for", milliseconds(timings.get("ran_ms"))),
             ("of that", _shares(timings)),
             ("used", f"{usage.get('calls', 0)} calls, {usage.get('model_tokens', 0)} model tokens"),
-            ("input", _short(compact(one.get("input")))),
+            ("input", first_line(compact(one.get("input")))),
             ("result", None if one.get("result") is None else compact(one["result"])),
         ]
     )
@@ -307,7 +310,3 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
         ],
         empty="",
     )  # fmt: skip
-
-
-def _short(text: str | None, most: int = 100) -> str | None:
-    return text if text is None or len(text) <= most else f"{text[: most - 1]}…"

@@ -29,13 +29,24 @@ _STYLES = {
 
 
 def clean(value: Any) -> str:
-    """Text without control characters, so that nobody's data can move the cursor; ``-`` for nothing."""
+    """Text without control characters, so that nobody's data can move the cursor; ``-`` for nothing.
+
+    Lines stay lines.
+    """
     text = "-" if value is None or value == "" else str(value)
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def first_line(value: Any, most: int = 100) -> str | None:
+    """The first line, shortened to ``most`` characters, for tables."""
+    if value is None:
+        return None
+    line = str(value).strip().partition("\n")[0]
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Say on standard error what is wrong."""
     print(f"headgate: {clean(message)}", file=sys.stderr)
 
 
@@ -90,19 +101,19 @@ def moment(text: Any) -> str | None:
 
 
 def duration(seconds: float | None) -> str | None:
-    """Seconds in the unit that suits them: ``340 ms``, ``12.5 s``, ``3 m 20 s``, ``2 h 5 m``, ``3 d 4 h``."""
+    """Seconds in the units that suit them: ``340 ms``, ``12.5 s``, ``3 m 20 s``, ``2 h``, ``3 d 4 h``."""
     if seconds is None:
         return None
     if seconds < 0.9995:
         return f"{1000 * seconds:.0f} ms"
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
     whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    for size, unit, rest, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            left = whole % size // rest
+            return f"{whole // size} {unit} {left} {below}" if left else f"{whole // size} {unit}"
+    return f"{whole} s"
 
 
 def milliseconds(value: float | None) -> str | None:
