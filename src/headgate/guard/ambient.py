@@ -34,6 +34,12 @@ def current() -> Ambient:
     return _current.get()
 
 
+def idempotency_key() -> str | None:
+    """The key to offer to the callee (for example as an ``Idempotency-Key`` header): the same at every attempt of
+    the same step, also after a crash or a replay. ``None`` outside a run's steps."""
+    return _current.get().idempotency_key
+
+
 @contextmanager
 def ambient(circumstances: Ambient) -> Iterator[Ambient]:
     """Make these the circumstances of everything inside."""
