@@ -44,7 +44,7 @@ class Carrier:
         slots: int,
         on_room: Callable[[], None],
     ) -> None:
-        """``on_room`` is called when a slot became free and there is room for a worthwhile claim."""
+        """``on_room`` is called when something ended, so that there may be room for another claim."""
         self.counts: Counter[str] = Counter()
         """``suspended``, ``released``, ``lost``, ``abandoned``."""
         self.finished: Counter[str] = Counter()
@@ -69,7 +69,7 @@ class Carrier:
             bus=self._bus,
             on_stop=self.stop,
         )
-        self.ends = EndWriter(self._claims, bus=self._bus, on_written=self._written)
+        self.ends = EndWriter(self._claims, bus=self._bus, on_written=self._written, on_flushed=self._flushed)
         self.deadlines = DeadlineWatch(self._clock, lambda attempt: self.stop(attempt, Stop.DEADLINE))
         self._stale: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class Carrier:
         """How many runs a claim could bring now; 0 while fewer than make it worth while."""
         if self.leaving or self.ends.backlog >= BACKLOG:
             return 0
-        free = self.pace.slots + self.pace.ahead - self.carried.total()
+        free = self.pace.slots + self.pace.ahead - len(self.running) - len(self.ready)
         return free if free >= self.pace.least else 0
 
     def take(self, attempts: Sequence[Attempt]) -> None:
@@ -171,8 +171,7 @@ class Carrier:
             self.deadlines.ended(attempt)
         if self.ready:
             self._fill()
-        if self.room:
-            self._on_room()
+        self._on_room()
 
     # -- out --------------------------------------------------------------------------------------------------------
 
@@ -208,10 +207,12 @@ class Carrier:
             self.finished[end.state] += 1
             if self._bus.active:
                 self._tell_finished(attempt, end)
+
+    def _flushed(self) -> None:
+        """Ends were written; they may have held up others."""
         if self.ready:
             self._fill()
-        if self.room:
-            self._on_room()
+        self._on_room()
 
     async def _let_go(self, attempt: Attempt, outcome: PutBack | TryAgain) -> None:
         """Put it back in line, or suspend it until it is tried again. Tried until the store takes it."""

@@ -29,10 +29,11 @@ Written = Callable[[Attempt, RunEnd, bool], None]
 class EndWriter:
     """Collects ends and writes what has come since the last time."""
 
-    def __init__(self, claims: Claims, *, bus: EventBus, on_written: Written) -> None:
+    def __init__(self, claims: Claims, *, bus: EventBus, on_written: Written, on_flushed: Callable[[], None]) -> None:
         self._claims = claims
         self._bus = bus
         self._on_written = on_written
+        self._on_flushed = on_flushed
         self._pending: list[tuple[Attempt, RunEnd]] = []
         self._writing = 0
         self._wake = asyncio.Event()
@@ -65,6 +66,7 @@ class EndWriter:
                 self._writing = len(batch)
                 await self._write_batch(batch)
                 self._writing = 0
+                self._on_flushed()
             self._empty.set()
 
     async def _write_batch(self, batch: list[tuple[Attempt, RunEnd]]) -> None:

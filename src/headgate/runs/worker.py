@@ -212,7 +212,7 @@ class Worker:
             return
 
     def _on_room(self) -> None:
-        if self._more:
+        if self._more and not self._wake.is_set() and self._carrier.room:
             self._wake.set()
 
     def _request(self) -> ClaimRequest | None:
