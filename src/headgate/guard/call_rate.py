@@ -9,21 +9,28 @@ from headgate.policy.token_bucket import RateTake, take
 class CallRate:
     """At most so many calls per window, smoothly."""
 
-    __slots__ = ("_arrival_ms", "_one", "_wish")
+    __slots__ = ("_after_ms", "_arrival_ms", "_one", "_wish")
 
     def __init__(self, name: str, rate: Rate) -> None:
         self._wish = (name, f"resource:{name}", rate.amount, rate.window_s * 1000)
         self._one = RateTake(*self._wish, unit="calls")
         self._arrival_ms: float | None = None
+        self._after_ms: float | None = None
 
-    def wait_s(self, now: float, ahead: int = 0) -> float:
-        """Seconds until one more call may start behind ``ahead`` others; 0 is now."""
-        wish = RateTake(*self._wish, 1.0 + ahead, unit="calls") if ahead else self._one
+    def wait_s(self, now: float) -> float:
+        """Seconds until one more call may start; 0 is now, and `take` makes it so."""
+        taken = take(self._arrival_ms, self._one, now_ms=now * 1000)
+        self._after_ms = taken.arrival_ms
+        return taken.wait_ms / 1000
+
+    def take(self) -> None:
+        """Count the call that `wait_s` was asked for; one without room (shadow mode) is not counted."""
+        self._arrival_ms = self._after_ms
+
+    def wait_behind_s(self, now: float, ahead: int) -> float:
+        """Seconds until one more call may start behind ``ahead`` others."""
+        wish = RateTake(*self._wish, 1.0 + ahead, unit="calls")
         return take(self._arrival_ms, wish, now_ms=now * 1000).wait_ms / 1000
-
-    def take(self, now: float) -> None:
-        """Count a call that starts now; without room (shadow mode) it is not counted."""
-        self._arrival_ms = take(self._arrival_ms, self._one, now_ms=now * 1000).arrival_ms
 
     def remaining(self, now: float) -> float:
         """Calls that could still start now."""

@@ -20,7 +20,7 @@ from headgate.clock import Clock
 from headgate.config.settings import Mode, ResourceSettings
 from headgate.errors import Overloaded
 from headgate.guard import classify
-from headgate.guard.call_rate import CallRate
+from headgate.guard.door import Door, late
 from headgate.guard.evidence import EventNote, Evidence
 from headgate.guard.fleet import FleetSlots
 from headgate.guard.model_tokens import TokenHolds
@@ -34,7 +34,6 @@ from headgate.model.outcome import CallResult
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy.breaker import BreakerState
-from headgate.policy.wait_queue import WaitQueue
 
 RELEASE = math.inf
 """The wait of a slot that only somebody's release can help."""
@@ -57,8 +56,7 @@ class Turnstile:
         fleet: FleetSlots | None = None,
         tokens: TokenHolds | None = None,
     ) -> None:
-        self.name = name
-        self.kind = kind
+        self.name, self.kind = name, kind
         self.max_age_s = settings.queue.max_age
         self.evidence = Evidence(settings, rng, clock.monotonic())
         self.tokens = tokens
@@ -71,10 +69,8 @@ class Turnstile:
         self._shadow = settings.mode is Mode.SHADOW
         self._refusals = Refusals(f"resource:{name}", rng)
         self._fleet = fleet
-        self._rate = CallRate(name, settings.rate) if settings.rate is not None else None
-        self._queue: WaitQueue[Slot] = WaitQueue(settings.queue.depth)
-        self._reserved = 0
-        """Places in the queue kept for calls that wait for a moment they have reserved."""
+        self._door = Door(name, settings, self.evidence, tokens)
+        self._queue = self._door.queue
         self._lock = threading.Lock()
         self._wakes: list[Slot] = []
         self._narration = Narration(name, kind, settings.queue.depth, bus, self.evidence)
@@ -91,7 +87,7 @@ class Turnstile:
             if self._shadow:
                 self._pass_in_shadow(slot, now)
             elif self._queue.head() is not None or self._attempt(slot, now) > 0:
-                denial = self._denial(slot, now)
+                denial = self._door.denial(slot, now, inflight=self.inflight)
                 if denial is not None:
                     self._refuse(slot, denial, now)
             pending = self._pending()
@@ -104,7 +100,7 @@ class Turnstile:
     def line_up(self, slot: Slot, now: float) -> None:
         """Join the queue; the slot's waker hears of its turn. Afterwards it is held, waiting or refused."""
         with self._changing():
-            denial = self._denial(slot, now)
+            denial = self._door.denial(slot, now, inflight=self.inflight)
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
@@ -119,17 +115,18 @@ class Turnstile:
             Overloaded: the queue is full.
         """
         with self._changing():
-            if self._waiting >= self._queue.depth:
-                self._refuse(slot, self._full(), now)
+            denial = self._door.full()
+            if denial is not None:
+                self._refuse(slot, denial, now)
             else:
-                self._reserved += 1
+                self._door.reserved += 1
         if slot.refusal is not None:
             raise slot.refusal
 
     def release_place(self) -> None:
         """Undo `reserve_place`."""
         with self._lock:
-            self._reserved -= 1
+            self._door.reserved -= 1
 
     def refuse(self, slot: Slot, denial: Denial, now: float) -> None:
         """Refuse a slot that is not in line; what it had reserved goes back.
@@ -164,7 +161,7 @@ class Turnstile:
             else:
                 slot.state = SlotState.LINGERING
             if self._narration.active:
-                self._narration.finished(slot, result, now, inflight=self.inflight, waiting=self._waiting)
+                self._narration.finished(slot, result, now, inflight=self.inflight, waiting=self._door.waiting)
             if self._queue.head() is not None:
                 self._move_on(now)
             pending = self._pending()
@@ -205,7 +202,7 @@ class Turnstile:
                 slot.nudge_at = None
                 if now >= slot.wait_until:
                     self._queue.discard(slot)
-                    self._refuse(slot, self._late(slot), now)
+                    self._refuse(slot, late(slot), now)
                 self._pump(now)
 
     def pump(self) -> None:
@@ -257,18 +254,14 @@ class Turnstile:
                 name=self.name,
                 kind=self.kind,
                 inflight=self.inflight,
-                waiting=self._waiting,
-                rate_remaining=self._rate.remaining(now) if self._rate is not None else None,
+                waiting=self._door.waiting,
+                rate_remaining=self._door.rate.remaining(now) if self._door.rate is not None else None,
                 calls=self.calls,
                 refused=dict(self._refusals.counts),
                 retries=self.retries,
             )
 
     # everything below is called with the lock held, except `_deliver`
-
-    @property
-    def _waiting(self) -> int:
-        return len(self._queue) + self._reserved
 
     def _attempt(self, slot: Slot, now: float) -> float:
         """Start the slot if everything has room: 0; else seconds to the next chance, or `RELEASE`."""
@@ -278,7 +271,8 @@ class Turnstile:
             return RELEASE
         if now < evidence.paced_until:
             return evidence.paced_until - now
-        if self._rate is not None and (wait_s := self._rate.wait_s(now)) > 0:
+        rate = self._door.rate
+        if rate is not None and (wait_s := rate.wait_s(now)) > 0:
             return wait_s
         if self.tokens is not None and (wait_s := self.tokens.take(slot, now)) > 0:
             return wait_s
@@ -286,8 +280,8 @@ class Turnstile:
             if self.tokens is not None:
                 self.tokens.give_back_shared(slot)
             return RELEASE
-        if self._rate is not None:
-            self._rate.take(now)
+        if rate is not None:
+            rate.take()
         self._start(slot, now)
         return 0.0
 
@@ -325,7 +319,7 @@ class Turnstile:
         while (head := self._queue.head()) is not None:
             if now >= head.wait_until:
                 self._queue.discard(head)
-                self._refuse(head, self._late(head), now)
+                self._refuse(head, late(head), now)
                 continue
             wait_s = self._attempt(head, now)
             if wait_s > 0:
@@ -336,49 +330,14 @@ class Turnstile:
             self._queue.discard(head)
             self._wakes.append(head)
 
-    def _denial(self, slot: Slot, now: float) -> Denial | None:
-        """Why there is no use in waiting, if there is none."""
-        breaker = self.evidence.breaker
-        if breaker is not None and breaker.refuses(now):
-            return Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now))
-        if self.tokens is not None and (small := self.tokens.never_fits(slot)) is not None:
-            return Denial(Reason.NEVER_FITS, None, small.name, small.size, slot.tokens, terminal=True)
-        patience_s = max(0.0, slot.wait_until - now)
-        known_s = self._known_wait_s(now)
-        if known_s > patience_s or patience_s == 0:
-            if slot.late_reason is Reason.DEADLINE_UNREACHABLE:
-                return self._late(slot)
-            if known_s > patience_s:
-                return Denial(Reason.RATE_LIMITED, known_s)
-            return Denial(Reason.CONCURRENCY, limit=self.evidence.limiter.limit, used=self.inflight)
-        return self._full() if self._waiting >= self._queue.depth else None
-
-    def _full(self) -> Denial:
-        return Denial(Reason.QUEUE_FULL, limit=self._queue.depth, used=self._waiting)
-
-    def _late(self, slot: Slot) -> Denial:
-        return Denial(slot.late_reason, terminal=slot.late_reason is Reason.DEADLINE_UNREACHABLE)
-
-    def _known_wait_s(self, now: float) -> float:
-        """The wait that is certain for one more call behind those in line: the pace, and the rate over a window."""
-        wait_s = max(0.0, self.evidence.paced_until - now)
-        return wait_s if self._rate is None else max(wait_s, self._rate.wait_s(now, len(self._queue)))
-
     def _pass_in_shadow(self, slot: Slot, now: float) -> None:
-        """Count what would have been refused, and start the call whatever the limits say.
-
-        The queue is imagined: calls in flight beyond the limit are those that would be waiting.
-        """
-        over = self.inflight - self.evidence.limiter.limit
-        denial = self._denial(slot, now)
-        if denial is not None and denial.reason is Reason.CONCURRENCY and over < 0:
-            denial = None
-        elif denial is None and over >= self._queue.depth:
-            denial = Denial(Reason.QUEUE_FULL, limit=self._queue.depth, used=over)
+        """Count what would have been refused, and start the call whatever the limits say."""
+        denial = self._door.shadow_denial(slot, now, inflight=self.inflight)
         if denial is not None:
             self._count_denial(slot, denial, now, shadow=True)
-        if self._rate is not None:
-            self._rate.take(now)
+        if (rate := self._door.rate) is not None:
+            rate.wait_s(now)
+            rate.take()
         if self.tokens is not None:
             self.tokens.take(slot, now, anyway=True)
         if self._fleet is not None:
@@ -401,11 +360,13 @@ class Turnstile:
 
     def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
         mean_s = self.evidence.latencies.mean(now) or LATENCY_UNKNOWN_S
-        estimate_s = mean_s * (self._waiting + 1) / self.evidence.limiter.limit
+        estimate_s = mean_s * (self._door.waiting + 1) / self.evidence.limiter.limit
         self._refusals.count(denial.reason)
-        refusal = self._refusals.words(denial, estimate_s=max(estimate_s, self._known_wait_s(now)))
+        refusal = self._refusals.words(denial, estimate_s=max(estimate_s, self._door.known_wait_s(now)))
         if self._narration.active:
-            self._narration.refused(slot, refusal, now, inflight=self.inflight, waiting=self._waiting, shadow=shadow)
+            self._narration.refused(
+                slot, refusal, now, inflight=self.inflight, waiting=self._door.waiting, shadow=shadow
+            )
         return refusal
 
     @contextmanager
@@ -420,7 +381,7 @@ class Turnstile:
     def _pending(self) -> tuple[list[Slot], list[EventNote]] | None:
         """What is to be done once the lock is released."""
         if self.evidence.notes:
-            self._narration.changes(self._clock.monotonic(), inflight=self.inflight, waiting=self._waiting)
+            self._narration.changes(self._clock.monotonic(), inflight=self.inflight, waiting=self._door.waiting)
         if not self._wakes and not self._narration.notes:
             return None
         pending = (self._wakes, self._narration.notes)
