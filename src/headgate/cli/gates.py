@@ -23,7 +23,7 @@ def load_gate(target: str) -> Gate:
         HeadgateError: there is no such module or gate, or the module fails; in words, without a traceback.
     """
     name, colon, attribute = target.partition(":")
-    if not colon or not attribute or not all(part.isidentifier() for part in name.split(".")):
+    if not colon or not all(part.isidentifier() for part in (*name.split("."), attribute)):
         raise typer.BadParameter(f"{target!r} is not MODULE:ATTRIBUTE; write for example app:gate")
     here = str(Path.cwd())
     if here not in sys.path:
