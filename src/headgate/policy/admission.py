@@ -28,6 +28,15 @@ class Bound(Protocol):
     def shadow(self) -> bool: ...
 
 
+class Load(Protocol):
+    """What the decision needs to know of a scope."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What waits within one bound's scope."""
@@ -48,7 +57,7 @@ class Verdict:
     """Indexes of shadow bounds that would have refused."""
 
 
-def decide(bounds: Sequence[Bound], waiting: Sequence[Waiting], *, size_bytes: int) -> Verdict:
+def decide(bounds: Sequence[Bound], waiting: Sequence[Load], *, size_bytes: int) -> Verdict:
     """Judge one run of ``size_bytes`` against every bound, in order."""
     degraded = False
     shadowed: list[int] = []

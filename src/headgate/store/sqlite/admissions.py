@@ -9,7 +9,7 @@ from headgate.model.decision import Admission, LimitUse, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, RunRecord, RunState
-from headgate.policy.admission import Waiting, decide
+from headgate.policy.admission import decide
 from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
@@ -71,7 +71,9 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         _copy_steps(tx, offer, source, seq)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
-        position = waiting_in(tx.numbers.queue, (*offer.ahead_of, offer.lane)) - 1
+        position = tx.numbers.queue("", "", offer.lane).waiting - 1
+        if offer.ahead_of:
+            position += waiting_in(tx.numbers.queue, (lane for lane in offer.ahead_of if lane != offer.lane))
     else:
         position = position_of(tx, record, seq, tx.numbers.queue, offer.ahead_of)
     return Admission(record, True, position, None, room.limits, room.shadowed)
@@ -155,7 +157,7 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
     """Check every bound and rate; take from the rates only if all have room."""
     numbers = tx.numbers
     queues = [numbers.queue(bound.workflow, bound.tenant, bound.lane) for bound in offer.bounds]
-    verdict = decide(offer.bounds, [Waiting(queue.depth, queue.bytes) for queue in queues], size_bytes=size)
+    verdict = decide(offer.bounds, queues, size_bytes=size)
     if verdict.full is not None:
         queue = queues[verdict.full]
         used = queue.depth if verdict.unit == "runs" else queue.bytes
@@ -276,6 +278,8 @@ def _store(
     return record, seq, last
 
 
-def earliest(*moments: int | None) -> int | None:
-    """The smallest of the moments that are set."""
-    return min((moment for moment in moments if moment is not None), default=None)
+def earliest(one: int | None, other: int | None) -> int | None:
+    """The earlier of two moments, of which either may be unset."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -15,6 +15,7 @@ from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.damage import end_undecodable
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.rows import RUN_WIDTH, UNREADABLE, Row, json_list, run_of, step_of
+from headgate.store.sqlite.runs import end_waiting
 from headgate.store.sqlite.transaction import Transaction
 
 _QUEUED, _RUNNING, _SUSPENDED = RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED
@@ -45,7 +46,8 @@ class SqliteClaims:
         for end in wanted:
             if end.state not in TERMINAL:
                 raise ValueError(f"run {end.run_id}: {end.state} does not end a run")
-        ended: list[bool] = await self._writer.submit(lambda tx: [_finish(tx, end) for end in wanted])
+        ids = json.dumps([end.run_id for end in wanted])
+        ended: list[bool] = await self._writer.submit(lambda tx: _finish(tx, wanted, ids))
         return ended
 
     async def suspend(
@@ -90,7 +92,7 @@ class SqliteClaims:
             row = tx.row("fenced_run", run_id, owner, term)
             if row is None:
                 return False
-            seq, workflow, tenant, lane, deadline_ms, cancel_requested = row
+            seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
             tx.run("release_run", seq, reason, deadline_ms, used_calls, used_model_tokens)
             scopes = tx.numbers.scopes(workflow, tenant, lane)
             scopes.count(_RUNNING, -1)
@@ -106,6 +108,8 @@ class SqliteClaims:
 def claim(tx: Transaction, request: ClaimRequest, workflows: str) -> list[Claim]:
     """Lease at most what each lane may have, in the order of the lanes."""
     left = sum(count for _, count in request.lanes)
+    if request.total is not None:
+        left = min(left, request.total)
     if request.max_running is not None:
         left = min(left, request.max_running - tx.numbers.running())
     claims: list[Claim] = []
@@ -186,17 +190,27 @@ def _extend(
     return Extension(frozenset(held), frozenset(cancel))
 
 
-def _finish(tx: Transaction, end: RunEnd) -> bool:
-    row = tx.row(
-        "finish_run", end.run_id, end.owner, end.term, end.state.value, end.reason, end.detail, end.result,
-        end.now_ms, end.used_calls, end.used_model_tokens, 1 if end.degraded else 0,
-    )  # fmt: skip
-    if row is None:
-        return False
-    scopes = tx.numbers.scopes(*row)
-    scopes.count(_RUNNING, -1)
-    scopes.count(end.state, 1)
-    return True
+def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
+    held = {(run_id, owner, term): row for run_id, owner, term, *row in tx.rows("running_runs", ids)}
+    answers = []
+    updates = []
+    for end in ends:
+        # A run ends once, also when one call names it twice.
+        row = held.pop((end.run_id, end.owner, end.term), None)
+        answers.append(row is not None)
+        if row is not None:
+            seq, workflow, tenant, lane = row
+            updates.append(
+                (
+                    seq, end.state.value, end.reason, end.detail, end.result, end.now_ms, end.used_calls,
+                    end.used_model_tokens, 1 if end.degraded else 0,
+                )
+            )  # fmt: skip
+            scopes = tx.numbers.scopes(workflow, tenant, lane)
+            scopes.count(_RUNNING, -1)
+            scopes.count(end.state, 1)
+    tx.run_each("finish_run", updates)
+    return answers
 
 
 def suspend(
@@ -212,7 +226,7 @@ def suspend(
     used_model_tokens: int,
 ) -> None:
     """Suspend the run of a `fenced_run` row. One whose end was asked for is cancelled instead of waiting."""
-    seq, workflow, tenant, lane, deadline_ms, cancel_requested = row
+    seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
     tx.run(
         "suspend_run", seq, reason, detail, wake_ms, earliest(wake_ms, deadline_ms), attempts, used_calls,
         used_model_tokens,
@@ -226,6 +240,6 @@ def suspend(
 
 def cancel_waiting(tx: Transaction, row: Row, state: RunState, *, now_ms: int) -> None:
     """Cancel a run, asked to stop while it ran, that has just been put into a waiting ``state``."""
-    seq, workflow, tenant, lane = row[:4]
-    tx.run("end_waiting_run", seq, RunState.CANCELLED.value, Reason.CANCELLED.value, None, now_ms)
+    seq, run_id, workflow, tenant, lane, _, _, asked_by = row
+    end_waiting(tx, seq, run_id, RunState.CANCELLED, Reason.CANCELLED.value, asked_by, now_ms)
     tx.numbers.scopes(workflow, tenant, lane).count(state, -1)

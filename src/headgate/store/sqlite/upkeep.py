@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
@@ -11,7 +12,7 @@ from headgate.store.protocols import Moved
 from headgate.store.sqlite.damage import read_each
 from headgate.store.sqlite.numbers import Scopes
 from headgate.store.sqlite.operations import Operations
-from headgate.store.sqlite.rows import UNREADABLE, Row, json_list
+from headgate.store.sqlite.rows import UNREADABLE, json_list
 from headgate.store.sqlite.runs import end_waiting
 from headgate.store.sqlite.transaction import Reading, Transaction
 
@@ -51,25 +52,27 @@ class SqliteUpkeep:
         return moved
 
 
+@dataclass(slots=True)
 class _Due:
-    """One run that something is due for."""
+    """One run that something is due for, as `due_runs` shows it."""
 
-    __slots__ = (
-        "cancel_requested", "crashes", "deadline_ms", "lane", "run_id", "scopes", "seq", "size", "state", "tenant",
-        "term", "workflow",
-    )  # fmt: skip
-
-    def __init__(self, row: Row, scopes: Scopes) -> None:
-        (
-            self.seq, self.run_id, self.workflow, self.tenant, self.lane, state, self.term, self.size,
-            self.deadline_ms, self.crashes, self.cancel_requested,
-        ) = row  # fmt: skip
-        self.state = RunState(state)
-        self.scopes = scopes
+    scopes: Scopes
+    seq: int
+    run_id: str
+    workflow: str
+    tenant: str
+    lane: str
+    state: str
+    term: int
+    size: int
+    deadline_ms: int | None
+    crashes: int
+    cancel_requested: int
+    detail: str | None
 
     def leave(self) -> None:
         """Stop counting it where it stood."""
-        self.scopes.count(self.state, -1, fresh=self.term == 0, size=self.size)
+        self.scopes.count(RunState(self.state), -1, fresh=self.term == 0, size=self.size)
 
     def moved(self, state: RunState, reason: Reason) -> Moved:
         return Moved(self.run_id, self.workflow, self.tenant, self.lane, state, reason.value)
@@ -85,7 +88,7 @@ def _due(tx: Transaction, statement: str, now_ms: int, limit: int) -> list[_Due]
         rows = tx.rows("due_runs", json_list(seqs))
     except UNREADABLE:
         rows = read_each(tx, seqs, lambda seq: tx.rows("due_runs", json_list([seq]))[0], now_ms=now_ms)
-    return [_Due(row, tx.numbers.scopes(row[2], row[3], row[4])) for row in rows]
+    return [_Due(tx.numbers.scopes(*row[2:5]), *row) for row in rows]
 
 
 def _expire(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
@@ -122,7 +125,7 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
         one.scopes.count(_QUEUED, 1)
         return one.moved(_QUEUED, Reason.LEASE_EXPIRED)
     state, reason = end
-    detail = f"{crashes} workers vanished while they held it"
+    detail = one.detail if one.cancel_requested else f"{crashes} workers vanished while they held it"
     tx.run("end_lapsed_run", one.seq, state.value, reason.value, detail, now_ms, crashes)
     one.scopes.count(state, 1)
     return one.moved(state, reason)

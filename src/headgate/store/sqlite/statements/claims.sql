@@ -40,16 +40,20 @@ WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'running' AND owner = 
 -- lease until, seqs (JSON)
 UPDATE runs SET lease_until_ms = ?1, due_ms = ?1 WHERE seq IN (SELECT value FROM json_each(?2))
 
+-- name: running_runs
+-- run ids (JSON)
+SELECT id, owner, term, seq, workflow, tenant, lane FROM runs
+WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
+
 -- name: finish_run
--- run id, owner, term, state, reason, detail, result, now, calls, model tokens, degraded
-UPDATE runs SET state = ?4, reason = ?5, detail = ?6, result = ?7, finished_ms = ?8, used_calls = ?9,
-  used_model_tokens = ?10, degraded = max(degraded, ?11), due_ms = NULL, lease_until_ms = NULL
-WHERE id = ?1 AND state = 'running' AND owner = ?2 AND term = ?3
-RETURNING workflow, tenant, lane
+-- seq, state, reason, detail, result, now, calls, model tokens, degraded
+UPDATE runs SET state = ?2, reason = ?3, detail = ?4, result = ?5, finished_ms = ?6, used_calls = ?7,
+  used_model_tokens = ?8, degraded = max(degraded, ?9), due_ms = NULL, lease_until_ms = NULL
+WHERE seq = ?1
 
 -- name: fenced_run
 -- run id, owner, term
-SELECT seq, workflow, tenant, lane, deadline_ms, cancel_requested FROM runs
+SELECT seq, id, workflow, tenant, lane, deadline_ms, cancel_requested, detail FROM runs
 WHERE id = ?1 AND state = 'running' AND owner = ?2 AND term = ?3
 
 -- name: suspend_run
