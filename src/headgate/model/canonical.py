@@ -18,9 +18,7 @@ def encode(value: Any, *, what: str = "value") -> str:
         StepNotSerializable: something in it has no JSON form; the message names it.
     """
     try:
-        return json.dumps(
-            value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_plain
-        )
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise StepNotSerializable(f"{what} cannot be written as JSON: {error}") from error
 
@@ -48,3 +46,8 @@ def _plain(value: Any) -> Any:
     if fields is not None and not isinstance(value, type):
         return {name: getattr(value, name) for name in fields}
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_plain
+)  # made once: json.dumps would make one for every value
