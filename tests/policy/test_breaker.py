@@ -1,0 +1,122 @@
+"""The circuit breaker, driven by plain numbers."""
+
+from headgate.policy.breaker import Breaker, BreakerRules, BreakerState
+
+RULES = BreakerRules(failure_rate=0.5, minimum_calls=8, consecutive=5, window_s=60, open_for_s=10, open_at_most_s=60)
+MIDDLE = 0.5
+"""The jitter that changes nothing."""
+
+
+def fail(breaker: Breaker, now: float, times: int = 1) -> None:
+    for _ in range(times):
+        breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE)
+
+
+def opened() -> Breaker:
+    breaker = Breaker(RULES)
+    fail(breaker, 0.0, 5)
+    assert breaker.state is BreakerState.OPEN
+    return breaker
+
+
+def test_one_of_three_does_not_open_it() -> None:
+    breaker = Breaker(RULES)
+    for _ in range(2):
+        breaker.on_alive(0.0, epoch=0)
+    fail(breaker, 0.0)
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.may_start(0.0)
+
+
+def test_failures_in_a_row_open_it() -> None:
+    breaker = Breaker(RULES)
+    fail(breaker, 1.0, 4)
+    assert not breaker.refuses(1.0)
+    change = breaker.on_failure(1.0, epoch=0, jitter=MIDDLE)
+    assert change is not None
+    assert (change.old, change.new, change.reason) == ("closed", "open", "consecutive_failures")
+    assert breaker.refuses(1.0)
+    assert breaker.reopens_in(1.0) == 10.0
+
+
+def test_a_share_of_failures_opens_it_once_there_is_evidence() -> None:
+    breaker = Breaker(RULES)
+    for call in range(4):
+        assert breaker.state is BreakerState.CLOSED, call
+        breaker.on_alive(0.0, epoch=0)
+        fail(breaker, 0.0)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_old_failures_are_forgotten() -> None:
+    breaker = Breaker(RULES)
+    fail(breaker, 0.0, 4)
+    breaker.on_alive(1.0, epoch=0)
+    for call in range(6):
+        breaker.on_alive(100.0 + call, epoch=0)
+    fail(breaker, 110.0, 2)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_full_counts_only_while_nothing_succeeds() -> None:
+    breaker = Breaker(RULES)
+    breaker.on_alive(0.0, epoch=0)
+    for _ in range(50):
+        breaker.on_full(1.0, epoch=0, jitter=MIDDLE)
+    assert breaker.state is BreakerState.CLOSED
+    for _ in range(5):
+        breaker.on_full(100.0, epoch=0, jitter=MIDDLE)  # the success has left the window
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_it_lets_a_single_probe_through_and_closes_on_success() -> None:
+    breaker = opened()
+    assert not breaker.may_start(9.9)
+    assert breaker.may_start(10.0)
+    change = breaker.begin_probe()
+    assert change is not None
+    assert change.new is BreakerState.PROBING
+    assert not breaker.may_start(10.0)
+    assert not breaker.refuses(10.0)
+    closed = breaker.on_alive(11.0, epoch=breaker.epoch, probe=True)
+    assert closed is not None
+    assert closed.new is BreakerState.CLOSED
+    assert breaker.may_start(11.0)
+
+
+def test_a_failed_probe_opens_it_for_twice_as_long_up_to_the_most() -> None:
+    breaker, now, lengths = opened(), 0.0, []
+    for _ in range(5):
+        now += breaker.reopens_in(now)
+        breaker.begin_probe()
+        change = breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE, probe=True)
+        assert change is not None
+        lengths.append(change.open_for_s)
+    assert lengths == [20, 40, 60, 60, 60]
+
+
+def test_open_times_are_jittered_by_a_quarter_and_obey_a_hint() -> None:
+    def length(jitter: float, hint_s: float | None = None) -> float:
+        breaker = Breaker(RULES)
+        fail(breaker, 0.0, 4)
+        breaker.on_failure(0.0, epoch=0, jitter=jitter, hint_s=hint_s)
+        return breaker.reopens_in(0.0)
+
+    assert [length(0.0), length(1.0), length(0.5, 33.0), length(0.5, 2.0)] == [7.5, 12.5, 33.0, 10.0]
+
+
+def test_endings_from_before_the_last_change_are_no_evidence() -> None:
+    breaker = opened()
+    breaker.begin_probe()
+    breaker.on_alive(11.0, epoch=breaker.epoch, probe=True)
+    for _ in range(20):
+        breaker.on_failure(12.0, epoch=0, jitter=MIDDLE)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_an_abandoned_probe_can_be_made_again() -> None:
+    breaker = opened()
+    breaker.begin_probe()
+    breaker.on_nothing(probe=True)
+    assert breaker.state is BreakerState.PROBING
+    assert breaker.may_start(10.0)
