@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from typing import cast
 
 BODY = json.dumps(
     {
@@ -38,8 +39,7 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in everything but name
         self._send()
 
     def data_received(self, data: bytes) -> None:

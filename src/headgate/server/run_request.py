@@ -140,7 +140,7 @@ def _deadline_ms(problems: Problems, value: Any, now_ms: int) -> int | None:
     seconds: float | None = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = value
-    elif isinstance(value, str) and len(value) <= 64:
+    elif isinstance(value, str) and len(value) <= 64 and value.isascii():
         moment = _moment_ms(value)
         if moment is not None:
             if moment - now_ms > 1000 * LONGEST_DEADLINE_S:

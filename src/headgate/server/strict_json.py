@@ -68,7 +68,7 @@ def read(body: bytes) -> Any:
 def _inspect(value: Any, *, text: bool) -> None:
     """Walk the value level by level (never by recursion)."""
     level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(DEPTH_MAX):
         below: list[Any] = []
         for one in level:
             if type(one) is dict:
