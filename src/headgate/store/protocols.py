@@ -1,4 +1,4 @@
-"""What a store must do, one protocol per aggregate, and the values that travel through them.
+"""What a store must do, one protocol per aggregate. The values that travel through them are in `values`.
 
 Semantics (the conformance suite in `headgate.testing` checks every line on every dialect):
 
@@ -14,114 +14,28 @@ Semantics (the conformance suite in `headgate.testing` checks every line on ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
 from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
-from headgate.model.run import RunRecord, RunState
+from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
-from headgate.policy.token_bucket import RateTake
-
-
-@dataclass(frozen=True, slots=True)
-class DepthBound:
-    """A bound on runs that wait for their first start, within a scope.
-
-    The scope is given by the fields that are not empty: (workflow), (workflow, tenant) or (lane). Other
-    combinations are not counted and are refused with ``ValueError``.
-    """
-
-    name: str
-    """How refusals call it, e.g. ``workflow:triage``."""
-    workflow: str = ""
-    tenant: str = ""
-    lane: str = ""
-    depth: int | None = None
-    bytes: int | None = None
-    degrade_from: int | None = None
-    """At or above this depth the run is still accepted, but marked ``degraded``."""
-    shadow: bool = False
-    """Counted and reported, not enforced."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOffer:
-    """A run that asks to come in, with every rule that it must pass already looked up."""
-
-    id: str
-    origin_id: str
-    replay_of: str | None
-    workflow: str
-    tenant: str
-    user: str | None
-    lane: str
-    input: str
-    now_ms: int
-    available_ms: int
-    queue_deadline_ms: int | None
-    deadline_ms: int | None
-    cost: float
-    weight: float
-    """The tenant's share inside the lane; > 0."""
-    idempotency_key: str | None
-    body_hash: str
-    """Digest of everything that must be equal for an idempotency key to be *the same request*."""
-    content_key: str | None
-    """Digest of (workflow, tenant, input), when ``duplicates`` is not ``allow``."""
-    duplicates: Duplicates
-    bounds: tuple[DepthBound, ...]
-    rates: tuple[RateTake, ...]
-    budget_calls: int | None
-    budget_model_tokens: int | None
-    ahead_of: tuple[str, ...] = ()
-    """Lanes that start before this run's lane, for its position."""
-    assume: str | None = None
-    """Replays only: ``done`` or ``not_done`` for ``once`` steps whose outcome is unknown."""
-    degraded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list. Empty means all. Newest first; ``before`` is the id to continue below."""
-
-    tenant: str | None = None
-    workflow: str | None = None
-    lane: str | None = None
-    states: tuple[RunState, ...] = ()
-    reason: str | None = None
-    before: str | None = None
-    limit: int = 50
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """What waits and runs in one (workflow, tenant) or lane scope; ``""`` is *all*."""
-
-    workflow: str
-    tenant: str
-    lane: str
-    depth: int
-    """Runs waiting for their first start."""
-    bytes: int
-    running: int
-    started: int
-    """Ever started (first claims), monotonic: the difference over time is the drain rate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The truth about the queues at one moment."""
-
-    queues: tuple[QueueState, ...]
-    """One per workflow and one per lane (not per tenant)."""
-    oldest_ms: Mapping[str, int]
-    """Lane → ``submitted_ms`` of its oldest run that waits for its first start."""
-    states: Mapping[str, int]
-    """Unfinished runs by state."""
-    dead: int
-    """Dead letters."""
+from headgate.store.values import (
+    ApiKey,
+    Approval,
+    Claim,
+    ClaimRequest,
+    DepthBound,
+    Extension,
+    Moved,
+    Overview,
+    QueueState,
+    RunEnd,
+    RunFilter,
+    RunOffer,
+    StoreStatistics,
+)
 
 
 class Admissions(Protocol):
@@ -138,7 +52,8 @@ class Admissions(Protocol):
            drops them, ``done`` copies them as done with result null.
         3. Same ``content_key`` unfinished: ``collapse`` → that run, ``created=False``; ``reject`` → ``duplicate``.
         4. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
-           must have room; rates are taken only if everything else passed.
+           must have room; rates are taken only if everything else passed. What is larger than the whole limit is
+           ``never_fits``. Shadow limits refuse nothing and are named in ``Admission.shadowed``.
         5. ``virtual_start`` by `policy.fair_queue` from the lane's and the tenant's numbers.
         """
         ...
@@ -175,68 +90,19 @@ class Runs(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
-    """A worker asks for runs."""
-
-    owner: str
-    now_ms: int
-    lease_until_ms: int
-    lanes: tuple[tuple[str, int], ...]
-    """(lane, at most so many), in order of preference."""
-    workflows: tuple[str, ...]
-    """Only these (the worker has no code for others)."""
-    max_running: int | None = None
-    """Never more than this many running runs in the whole store."""
-    total: int | None = None
-    """Never more than this many in this claim, over all lanes. A lane may be listed twice: the first time with what
-    it is entitled to, the second time with what it may borrow if lanes before it leave some."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A leased run and what it remembers."""
-
-    run: RunRecord
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """How an attempt ends its run for good."""
-
-    run_id: str
-    owner: str
-    term: int
-    state: RunState
-    reason: str
-    now_ms: int
-    detail: str | None = None
-    result: str | None = None
-    used_calls: int = 0
-    """Absolute totals over all attempts, as all ``used_*``."""
-    used_model_tokens: int = 0
-    degraded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """What a heartbeat found."""
-
-    held: frozenset[tuple[str, int]]
-    """(run, term) pairs still leased to the owner, now until the new moment."""
-    cancel: frozenset[str]
-    """Those whose end was asked for."""
-
-
 class Claims(Protocol):
-    """Working: everything the holder of runs does."""
+    """Working: everything the holder of runs does.
+
+    A run whose end was asked for (``cancel_requested``) is cancelled as soon as its holder lets go of it (`suspend`,
+    `release`, `Approvals.ask`): it does not wait again.
+    """
 
     async def claim(self, request: ClaimRequest) -> list[Claim]:
         """Lease waiting runs: per lane by ``virtual_start``, then age. Each claim raises the run's term by one.
 
-        A run that is past its queue deadline (never started) or deadline is not claimed. Also advances the
-        lane's virtual time to the largest virtual start claimed.
+        A run that is past its queue deadline (never started) or deadline is not claimed; one whose row cannot be
+        read back ends as ``failed``/``undecodable``. Also advances the lane's virtual time to the largest virtual
+        start claimed. A run claimed for the first time has no steps, unless it is a replay.
         """
         ...
 
@@ -305,18 +171,6 @@ class Journal(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """One run that upkeep moved."""
-
-    run_id: str
-    workflow: str
-    tenant: str
-    lane: str
-    state: RunState
-    reason: str
-
-
 class Upkeep(Protocol):
     """What must happen on time, whoever does it: safe to run in several processes at once."""
 
@@ -335,29 +189,15 @@ class Upkeep(Protocol):
         ...
 
     async def next_due_ms(self) -> int | None:
-        """The earliest moment at which one of the above has something to do."""
+        """The earliest moment at which one of the above, or `Approvals.expire_due`, has something to do."""
         ...
 
     async def prune(self, *, before_ms: int, limit: int) -> int:
-        """Delete succeeded and cancelled runs (with their steps) that finished before; dead letters stay."""
+        """Delete succeeded and cancelled runs (with their steps) that finished before; dead letters stay.
+
+        Also drops what counts nothing any more: tenants' places in line that have passed, full rate buckets.
+        """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key as stored: never the key itself."""
-
-    id: str
-    hash: str
-    """SHA-256 of the key, hex."""
-    tenant: str | None
-    """``None``: any tenant (operators, workers)."""
-    role: str
-    """``submit``, ``read``, ``operate`` or ``admin``."""
-    label: str
-    created_ms: int
-    expires_ms: int | None = None
-    revoked_ms: int | None = None
 
 
 class Keys(Protocol):
@@ -370,26 +210,6 @@ class Keys(Protocol):
     async def all(self) -> list[ApiKey]: ...
 
     async def revoke(self, key_id: str, *, now_ms: int) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A question to a person, bound to one step of one run."""
-
-    id: str
-    queue: str
-    run_id: str
-    tenant: str
-    step_key: str
-    payload: str
-    """JSON text shown to the person."""
-    asked_ms: int
-    expires_ms: int
-    state: str = "waiting"
-    """``waiting``, ``approved``, ``denied`` or ``expired``."""
-    decided_by: str | None = None
-    decided_ms: int | None = None
-    note: str | None = None
 
 
 class Approvals(Protocol):
@@ -406,7 +226,7 @@ class Approvals(Protocol):
         used_model_tokens: int = 0,
     ) -> Approval | Refusal | None:
         """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
-        (``queue_full``).
+        (``queue_full``). A question whose run ends while it waits is withdrawn (``expired``).
 
         A question already asked for (run, step) is returned as it stands, and the run is suspended only while it
         still waits. ``None`` if the fence did not match.
@@ -451,19 +271,6 @@ class Store(Protocol):
     def statistics(self) -> StoreStatistics:
         """How it is doing."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStatistics:
-    """Counters since opening."""
-
-    url: str
-    operations: int
-    commits: int
-    waiting: int
-    """Operations accepted and not yet committed."""
-    failures: int
-    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 __all__ = [

@@ -1,0 +1,229 @@
+"""The values that travel through the store's protocols.
+
+Times are integer milliseconds since the epoch; payloads are JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.model.duplicates import Duplicates
+from headgate.model.run import RunRecord, RunState
+from headgate.model.step import Step
+from headgate.policy.token_bucket import RateTake
+
+
+@dataclass(frozen=True, slots=True)
+class DepthBound:
+    """A bound on runs that wait for their first start, within a scope.
+
+    The scope is given by the fields that are not empty: (workflow), (workflow, tenant) or (lane). Other
+    combinations are not counted and are refused with ``ValueError``.
+    """
+
+    name: str
+    """How refusals call it, e.g. ``workflow:triage``."""
+    workflow: str = ""
+    tenant: str = ""
+    lane: str = ""
+    depth: int | None = None
+    bytes: int | None = None
+    degrade_from: int | None = None
+    """At or above this depth the run is still accepted, but marked ``degraded``."""
+    shadow: bool = False
+    """Counted and reported, not enforced."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOffer:
+    """A run that asks to come in, with every rule that it must pass already looked up."""
+
+    id: str
+    origin_id: str
+    replay_of: str | None
+    workflow: str
+    tenant: str
+    user: str | None
+    lane: str
+    input: str
+    now_ms: int
+    available_ms: int
+    queue_deadline_ms: int | None
+    deadline_ms: int | None
+    cost: float
+    weight: float
+    """The tenant's share inside the lane; > 0."""
+    idempotency_key: str | None
+    body_hash: str
+    """Digest of everything that must be equal for an idempotency key to be *the same request*."""
+    content_key: str | None
+    """Digest of (workflow, tenant, input), when ``duplicates`` is not ``allow``."""
+    duplicates: Duplicates
+    bounds: tuple[DepthBound, ...]
+    rates: tuple[RateTake, ...]
+    budget_calls: int | None
+    budget_model_tokens: int | None
+    ahead_of: tuple[str, ...] = ()
+    """Lanes that start before this run's lane, for its position."""
+    assume: str | None = None
+    """Replays only: ``done`` or ``not_done`` for ``once`` steps whose outcome is unknown."""
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list. Empty means all. Newest first; ``before`` is the id to continue below."""
+
+    tenant: str | None = None
+    workflow: str | None = None
+    lane: str | None = None
+    states: tuple[RunState, ...] = ()
+    reason: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What waits and runs in one (workflow, tenant) or lane scope; ``""`` is *all*."""
+
+    workflow: str
+    tenant: str
+    lane: str
+    depth: int
+    """Runs waiting for their first start."""
+    bytes: int
+    running: int
+    started: int
+    """Ever started (first claims), monotonic: the difference over time is the drain rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The truth about the queues at one moment."""
+
+    queues: tuple[QueueState, ...]
+    """One per workflow and one per lane (not per tenant)."""
+    oldest_ms: Mapping[str, int]
+    """Lane → ``submitted_ms`` of its oldest run that waits for its first start."""
+    states: Mapping[str, int]
+    """Unfinished runs by state."""
+    dead: int
+    """Dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """A worker asks for runs."""
+
+    owner: str
+    now_ms: int
+    lease_until_ms: int
+    lanes: tuple[tuple[str, int], ...]
+    """(lane, at most so many), in order of preference."""
+    workflows: tuple[str, ...]
+    """Only these (the worker has no code for others)."""
+    max_running: int | None = None
+    """Never more than this many running runs in the whole store."""
+    total: int | None = None
+    """Never more than this many in this claim, over all lanes. A lane may be listed twice: the first time with what
+    it is entitled to, the second time with what it may borrow if lanes before it leave some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A leased run and what it remembers."""
+
+    run: RunRecord
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How an attempt ends its run for good."""
+
+    run_id: str
+    owner: str
+    term: int
+    state: RunState
+    reason: str
+    now_ms: int
+    detail: str | None = None
+    result: str | None = None
+    used_calls: int = 0
+    """Absolute totals over all attempts, as all ``used_*``."""
+    used_model_tokens: int = 0
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a heartbeat found."""
+
+    held: frozenset[tuple[str, int]]
+    """(run, term) pairs still leased to the owner, now until the new moment."""
+    cancel: frozenset[str]
+    """Those whose end was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One run that upkeep moved."""
+
+    run_id: str
+    workflow: str
+    tenant: str
+    lane: str
+    state: RunState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as stored: never the key itself."""
+
+    id: str
+    hash: str
+    """SHA-256 of the key, hex."""
+    tenant: str | None
+    """``None``: any tenant (operators, workers)."""
+    role: str
+    """``submit``, ``read``, ``operate`` or ``admin``."""
+    label: str
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A question to a person, bound to one step of one run."""
+
+    id: str
+    queue: str
+    run_id: str
+    tenant: str
+    step_key: str
+    payload: str
+    """JSON text shown to the person."""
+    asked_ms: int
+    expires_ms: int
+    state: str = "waiting"
+    """``waiting``, ``approved``, ``denied`` or ``expired``."""
+    decided_by: str | None = None
+    decided_ms: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """Counters since opening."""
+
+    url: str
+    operations: int
+    commits: int
+    waiting: int
+    """Operations accepted and not yet committed."""
+    failures: int
+    extra: Mapping[str, float] = field(default_factory=dict)
