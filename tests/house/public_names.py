@@ -43,10 +43,10 @@ def _members(owner: type) -> list[str]:
     methods = []
     for name, value in sorted(vars(owner).items()):
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
-        written = inspect.isfunction(function) and function.__qualname__.startswith(owner.__qualname__)
+        written = inspect.isfunction(function) and not function.__code__.co_filename.startswith("<")
         if isinstance(value, property) and name[0] != "_":
             methods.append(f"    {name}: property")
-        elif written and function.__module__.startswith("headgate") and (name[0] != "_" or name == "__init__"):
+        elif written and (name[0] != "_" or name == "__init__"):
             waits = "async " if inspect.iscoroutinefunction(function) else ""
             methods.append(f"    {waits}def {name}{_signature(function)}")
     return fields + methods

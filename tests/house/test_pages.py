@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from headgate.cli.app import app
 from headgate.config.settings import GateSettings
 from headgate.gate import Gate
 from headgate.model.reason import Reason
@@ -137,3 +143,29 @@ def test_commands_in_the_readme_exist() -> None:
     assert {"demo", "test"} <= made
     assert made <= {name for line in targets for name in line.split()}
     assert {"demo", "test"} <= set(re.findall(r"^python3 dev\.py (\w+)", blocks, re.MULTILINE))
+
+
+def test_python_examples_can_be_read_and_import_what_exists() -> None:
+    imported = []
+    for page in markdown():
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            tree = ast.parse("async def example():\n" + textwrap.indent(block, "    "), filename=page.name)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("headgate"):
+                    module = importlib.import_module(str(node.module))
+                    imported += [f"{page.name}: {alias.name}" for alias in node.names]
+                    assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], page.name
+    assert imported
+
+
+def test_commands_in_the_pages_exist() -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    told = set()
+    for page in markdown():
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        told |= set(re.findall(r"^headgate (\w+)", "\n".join(blocks), re.MULTILINE))
+        told |= set(re.findall(r"`headgate (\w+)", text))
+    assert {"init", "check", "serve", "worker", "submit", "runs", "run"} <= told
+    assert sorted(told - set(command.commands)) == []
