@@ -157,7 +157,13 @@ class InvalidRequest(HeadgateError, ValueError):
 
 
 class StoreError(HeadgateError):
-    """The store cannot do what was asked: unreachable, full, damaged, or written by a newer headgate."""
+    """The store cannot do what was asked: unreachable, full, damaged, or written by a newer headgate.
+
+    Nothing was stored, unless the words say that writing itself failed: then the same request, repeated with its
+    idempotency key, finds out.
+    """
+
+    reason = "store_unavailable"
 
 
 class ConfigError(HeadgateError, ValueError):

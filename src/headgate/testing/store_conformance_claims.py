@@ -38,6 +38,15 @@ async def lanes_are_served_in_the_order_asked(ground: Ground) -> None:
     assert [claim.run.lane for claim in await ground.store.claims.claim(request)] == ["high", "high", "low", "low"]
 
 
+async def a_lane_may_borrow_what_others_leave(ground: Ground) -> None:
+    for lane in ("a", "b", "a", "a"):
+        await ground.admit(lane=lane)
+    lanes = (("a", 1), ("b", 5), ("a", 5))
+    request = ClaimRequest("w1", NOW, NOW + LEASE, lanes, ("triage",), total=3)
+    assert [claim.run.lane for claim in await ground.store.claims.claim(request)] == ["a", "b", "a"]
+    assert len(await ground.claim(lane="a")) == 1
+
+
 async def only_workflows_with_code_are_claimed(ground: Ground) -> None:
     for workflow in ("research", "triage", "report"):
         await ground.admit(workflow=workflow)
@@ -282,6 +291,7 @@ CASES = (
     a_claim_leases_the_run,
     claims_go_by_virtual_start_then_age,
     lanes_are_served_in_the_order_asked,
+    a_lane_may_borrow_what_others_leave,
     only_workflows_with_code_are_claimed,
     no_more_than_the_fleet_may_run,
     what_is_late_or_early_is_not_claimed,
