@@ -22,6 +22,6 @@ def main() -> None:
 def missing_extra(module: str) -> str:
     """What to do when ``module`` is not installed."""
     return (
-        f"headgate: the command line needs {module!r}, which is not installed.\n"
+        f"headgate: the command line needs {module.partition('.')[0]!r}, which is not installed.\n"
         'Install it with: pip install "headgate[server]"'
     )

@@ -32,13 +32,13 @@ def service(url: str, key: str | None) -> Iterator[Client]:
 
     from headgate.client import Client
 
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{url!r} is not an HTTP URL; write for example {DEFAULT_URL}", param_hint="--url")
     try:
         with Client(url, api_key=key) as client:
             yield client
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise typer.BadParameter(
-            f"{url!r} is not a URL; write for example {DEFAULT_URL}", param_hint="--url"
-        ) from error
+    except httpx2.InvalidURL as error:
+        raise typer.BadParameter(f"{url!r}: {error}", param_hint="--url") from error
     except httpx2.TransportError as error:
         complain(f"cannot reach {url}: {str(error) or type(error).__name__}; is `headgate serve` running there?")
         raise typer.Exit(1) from error
