@@ -1,8 +1,8 @@
 """Limiters against plants with a known capacity.
 
-    python -m bench.plants                  all plants, the reported seeds
-    python -m bench.plants --choose         the plants and seeds on which the constants were chosen
-    python -m bench.plants --write          also writes docs/limiter-bench.md
+python -m bench.plants                  all plants, the reported seeds
+python -m bench.plants --choose         the plants and seeds on which the constants were chosen
+python -m bench.plants --write          also writes docs/limiter-bench.md
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from headgate.client import Client
 from headgate.errors import HeadgateError
 
@@ -109,7 +111,7 @@ class Load:
             try:
                 self.accepted[key] = self._client.submit("work", plan, idempotency_key=key)["id"]
                 return
-            except (HeadgateError, OSError):  # the server is being killed; the key makes trying again safe
+            except (HeadgateError, httpx2.HTTPError):  # the server is being killed; the key makes trying again safe
                 if self._stop.wait(0.25):
                     break
         self.unanswered += 1
@@ -121,7 +123,7 @@ def wait_ready(url: str, seconds: float = 30) -> None:
         try:
             Client(url).capacity()
             return
-        except (HeadgateError, OSError):
+        except (HeadgateError, httpx2.HTTPError):
             if time.monotonic() > deadline:
                 raise SystemExit("the server did not come up") from None
             time.sleep(0.1)
@@ -139,7 +141,8 @@ def judge(folder: Path, accepted: dict[str, str], kills: list[tuple[int, int]]) 
     reasons = Counter(store.execute("SELECT state || '/' || coalesce(reason, '') FROM runs").fetchall())
     finished: dict[tuple[str, str], int] = {}
     for run_id, result, effect, finished_ms in store.execute(
-        "SELECT run_id, result, effect, finished_ms FROM steps WHERE state = 'done'"
+        "SELECT runs.id, steps.result, effect, steps.finished_ms FROM steps JOIN runs ON runs.seq = steps.run"
+        " WHERE steps.state = 'done'"
     ):
         if effect != "pure":
             finished[run_id, json.loads(result)] = finished_ms
