@@ -77,8 +77,8 @@ _ALL = (
           "limit_ms", decision=True),
     _spec("drain_ended", "Draining is over. `released`: runs put back in line.", "released", "finished", "ran_ms",
           decision=True),
-    _spec("store_failed", "The store could not do an operation. `reason`: in words, without data.", "operation",
-          "reason", decision=True),
+    _spec("store_failed", "The store could not do an operation. `detail`: the error in words, without data.",
+          "operation", "reason", "detail", decision=True),
 )  # fmt: skip
 
 CATALOGUE: dict[str, EventSpec] = {spec.name: spec for spec in _ALL}
