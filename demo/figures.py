@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from demo.ledger import Asked, Audit, RunFacts
+from demo.ledger import Asked, Audit, RunFacts, StepFacts
 from demo.watch import Look
 
 MODELS = frozenset({"large", "small"})
@@ -54,9 +54,14 @@ class Figures:
     late: int
     failed: dict[str, int]
     """Ended without success, by reason."""
+    lost: int
+    """Accepted and unknown afterwards."""
     unfinished: int
+    """Accepted and in no terminal state when the records were read."""
     degraded: int
-    """Finished on time, in part on a cheaper path."""
+    """Finished on time, but more cheaply: with less looked up, a part skipped, or the smaller model."""
+    smaller_model: int
+    """Of those, with at least one call of the smaller model."""
     queueing: Spread
     """From submission to the first start of a run."""
     slot_wait: Spread
@@ -95,6 +100,10 @@ def is_on_time(asked: Asked, run: RunFacts | None) -> bool:
     )
 
 
+def _is_smaller(step: StepFacts) -> bool:
+    return step.resource in MODELS and "small" in (step.degraded or "")
+
+
 def figures(
     asked: Sequence[Asked],
     records: Sequence[RunFacts],
@@ -123,8 +132,10 @@ def figures(
         on_time=len(on_time),
         late=len(succeeded) - len(on_time),
         failed=dict(Counter(r.reason for r in records if r.terminal and r.state != "succeeded")),
-        unfinished=len(checked.unfinished) + len(checked.lost),
+        lost=len(checked.lost),
+        unfinished=len(checked.unfinished),
         degraded=sum(run.degraded for _, run in on_time),
+        smaller_model=sum(any(_is_smaller(step) for step in run.steps) for _, run in on_time),
         queueing=spread(waits),
         slot_wait=spread(step.queued_s for step in steps),
         model=spread(step.ran_s for step in steps if step.resource in MODELS),

@@ -44,7 +44,8 @@ class StepFacts:
     queued_s: float
     ran_s: float
     tries: int
-    degraded: bool
+    degraded: str | None
+    """What it was degraded to, e.g. a smaller model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def facts(told: Mapping[str, Any], *, start_ms: int) -> RunFacts:
             queued_s=step["queued_ms"] / 1000,
             ran_s=step["ran_ms"] / 1000,
             tries=step["tries"],
-            degraded=step["degraded"] is not None,
+            degraded=step["degraded"],
         )
         for step in told["steps"]
     )
@@ -92,7 +93,7 @@ def facts(told: Mapping[str, Any], *, start_ms: int) -> RunFacts:
         submitted_s=submitted_s,
         started_s=seconds("started_at"),
         finished_s=seconds("finished_at"),
-        degraded=told["degraded"] or any(step.degraded for step in steps),
+        degraded=told["degraded"] or any(step.degraded is not None for step in steps),
         steps=steps,
     )
 

@@ -116,7 +116,9 @@ def _traffic(axes: Axes, story: Story, seconds: int) -> None:
     axes.bar(x, on_time, width=1.0, align="edge", color=GOOD, label="finished on time")
     axes.bar(x, too_late, width=1.0, align="edge", bottom=on_time, color=LATE, label="finished late")
     axes.set_title(f"{story.name}: runs per second")
-    axes.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.85, edgecolor="none", ncols=2)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.01, 0.985), fontsize=7.5, frameon=False, ncols=4, columnspacing=1.0
+    )
 
 
 def _ages(axes: Axes, story: Story, end_s: float) -> None:
@@ -152,7 +154,7 @@ def _provider(axes: Axes, story: Story, end_s: float) -> None:
 
 def _score(axes: Axes, stories: Sequence[Story]) -> None:
     """What became of every request."""
-    colours = {"on time": GOOD, "late": LATE, "failed or expired": BAD, "rejected": REFUSED}
+    colours = {"on time": GOOD, "late": LATE, "failed, expired or unfinished": BAD, "rejected": REFUSED}
     for place, story in enumerate(reversed(stories)):
         left = 0
         for name, count in _fates(story.figures).items():
@@ -173,6 +175,6 @@ def _fates(one: Figures) -> Mapping[str, int]:
     return {
         "on time": one.on_time,
         "late": one.late,
-        "failed or expired": sum(one.failed.values()) + one.unfinished,
+        "failed, expired or unfinished": sum(one.failed.values()) + one.unfinished + one.lost,
         "rejected": sum(one.refused.values()),
     }

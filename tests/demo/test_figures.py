@@ -17,7 +17,7 @@ from rich.console import Console
 
 from headgate.lab.trace import Arrival
 
-STEP = StepFacts("large", queued_s=0.1, ran_s=0.5, tries=1, degraded=False)
+STEP = StepFacts("large", queued_s=0.1, ran_s=0.5, tries=1, degraded=None)
 RUN = RunFacts(
     "a", "succeeded", "succeeded", 1.0, 1.5, 4.0, False, (STEP, replace(STEP, resource="search", ran_s=0.2))
 )
@@ -48,7 +48,7 @@ RECORDS = [
     RUN,
     replace(RUN, id="b", finished_s=11.5),  # half a second after its user had left
     replace(RUN, id="c", state="expired", reason="queue_expired", started_s=None, finished_s=7.0, steps=()),
-    replace(RUN, id="d", finished_s=6.0, degraded=True),
+    replace(RUN, id="d", finished_s=6.0, degraded=True, steps=(replace(STEP, degraded="small"),)),
 ]
 
 
@@ -59,7 +59,7 @@ def counted() -> Figures:
 def test_every_request_has_one_fate() -> None:
     told = counted()
     assert (told.offered, told.admitted, told.admitted_later) == (6, 4, 1)
-    assert (told.on_time, told.late, told.degraded) == (2, 1, 1)
+    assert (told.on_time, told.late, told.degraded, told.smaller_model) == (2, 1, 1, 1)
     assert told.failed == {"queue_expired": 1}
     assert told.refused == {"rate_limited": 1, "queue_full": 1}
     assert told.on_time + told.late + sum(told.failed.values()) + sum(told.refused.values()) == told.offered
@@ -72,7 +72,7 @@ def test_times_come_from_the_records() -> None:
     assert told.queueing.most == pytest.approx(6.0)
     assert told.model.p99 == pytest.approx(0.5)
     assert told.tool.p50 == pytest.approx(0.2)
-    assert told.slot_wait.count == 6
+    assert told.slot_wait.count == 5
     assert told.whole.most == pytest.approx(10.5)
     assert told.oldest_waiting_s == pytest.approx(6.0)
     assert told.oldest_unfinished_s == pytest.approx(10.5)
