@@ -82,3 +82,8 @@ def at_rest(resource: Resource) -> bool:
     """Whether nothing is held, nobody waits, and what was counted agrees."""
     now = resource.statistics()
     return now.inflight == 0 and now.waiting == 0 and resource.turnstile.inflight == 0
+
+
+def usage_answer(tokens: int) -> dict[str, Any]:
+    """An answer that reports its usage, as chat APIs do."""
+    return {"usage": {"prompt_tokens": tokens - 1, "completion_tokens": 1}}
