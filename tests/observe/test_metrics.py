@@ -56,6 +56,9 @@ def test_gauges_say_the_last_state_in_numbers() -> None:
     assert metrics.total("headgate_breaker_state", resource="github") == 0
     bus.emit("limit_changed", resource="github", old=8, new=5, reason="timeout")
     assert metrics.total("headgate_limit_calls", resource="github") == 5
+    for shedding in (True, False, True):
+        bus.emit("lane_shed", old=not shedding, new=shedding, reason="shed")
+        assert metrics.total("headgate_shedding") == shedding
 
 
 def test_an_event_without_the_value_feeds_nothing_and_breaks_nothing() -> None:
@@ -72,7 +75,7 @@ def test_an_event_without_the_value_feeds_nothing_and_breaks_nothing() -> None:
 def test_a_label_remembers_so_many_values_and_the_rest_is_other() -> None:
     bus, metrics = telling(values_per_label=3)
     for number in range(10):
-        bus.emit("run_admitted", workflow="w", lane="l", tenant=f"t{number}", created=True)
+        bus.emit("run_admitted", workflow="w", lane="l", tenant=f"t{number}")
     assert metrics.total("headgate_runs_admitted_total") == 10
     assert metrics.total("headgate_runs_admitted_total", tenant="t1") == 1
     assert metrics.total("headgate_runs_admitted_total", tenant="t9") == 0

@@ -30,9 +30,8 @@ def _spec(name: str, doc: str, *fields: str, decision: bool = False) -> EventSpe
 
 
 _ALL = (
-    _spec("run_admitted", "A run came in. `degraded`: on the cheaper path. `created`: false for a known key or a "
-          "collapsed duplicate.", *_WHOSE, "created", "degraded", "position", "eta_ms", "queue_depth", "queue_limit",
-          decision=True),
+    _spec("run_admitted", "A new run came in. `degraded`: on the cheaper path.", *_WHOSE, "degraded",
+          "position", "eta_ms", "queue_depth", "queue_limit", decision=True),
     _spec("run_refused", "A run was refused at intake; nothing was stored.", *_WHOSE, "reason", "scope", "limit",
           "used", "queue_depth", "queue_limit", "retry_after_ms", decision=True),
     _spec("run_degraded", "A run was put on a cheaper path. `what`: the knob, model or part.", *_WHOSE, "reason",
@@ -66,9 +65,9 @@ _ALL = (
           decision=True),
     _spec("breaker_changed", "A circuit breaker moved: `closed`, `open`, `probing`.", "resource", "kind", "old",
           "new", "reason", "error_rate", "retry_after_ms", decision=True),
-    _spec("lane_shed", "A lane began (`new`: shed) or stopped (`new`: open) being refused under pressure.", "lane",
+    _spec("lane_shed", "Sheddable lanes began (`new`: true) or stopped being refused under pressure.", "lane",
           "old", "new", "reason", "pressure", decision=True),
-    _spec("pressure_changed", "The pressure (0..1) of `scope` crossed a tenth.", "scope", "old", "new", "reason"),
+    _spec("pressure_changed", "The fleet's pressure (0..1) moved by a twentieth or more.", "old", "new", "reason"),
     _spec("approval_asked", "A question was put to people. `approval_id` names it.", *_WHOSE, "queue", "approval_id",
           "queue_depth", "queue_limit", decision=True),
     _spec("approval_decided", "A question was answered or expired. `outcome`: approved, denied or expired.", *_WHOSE,

@@ -21,7 +21,6 @@ _LONGEST_LABEL = 100
 
 _SECONDS = 0.001  # fields are milliseconds, metrics are seconds
 _BREAKER = {"closed": 0.0, "probing": 1.0, "open": 2.0}
-_SHED = {"open": 0.0, "shed": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,8 @@ class MetricSpec:
 
 
 METRICS: tuple[MetricSpec, ...] = (
-    MetricSpec("headgate_runs_admitted_total", "counter", "Runs that came in; created is false for repeats.",
-               "run_admitted", ("workflow", "lane", "tenant", "created")),
+    MetricSpec("headgate_runs_admitted_total", "counter", "Runs that came in.", "run_admitted",
+               ("workflow", "lane", "tenant")),
     MetricSpec("headgate_runs_refused_total", "counter", "Runs refused at intake.", "run_refused",
                ("workflow", "lane", "tenant", "reason")),
     MetricSpec("headgate_runs_degraded_total", "counter", "Runs put on a cheaper path.", "run_degraded",
@@ -89,10 +88,10 @@ METRICS: tuple[MetricSpec, ...] = (
                "new", words=_BREAKER),
     MetricSpec("headgate_breaker_changes_total", "counter", "Moves of circuit breakers.", "breaker_changed",
                ("resource", "new")),
-    MetricSpec("headgate_lane_shed", "gauge", "1 while a lane is refused under pressure.", "lane_shed", ("lane",),
-               "new", words=_SHED),
-    MetricSpec("headgate_pressure_ratio", "gauge", "Pressure, 0 to 1, as last told.", "pressure_changed",
-               ("scope",), "new"),
+    MetricSpec("headgate_shedding", "gauge", "1 while sheddable lanes are refused under pressure.", "lane_shed", (),
+               "new"),
+    MetricSpec("headgate_pressure_ratio", "gauge", "Pressure of the fleet, 0 to 1, as last told.",
+               "pressure_changed", (), "new"),
     MetricSpec("headgate_approvals_asked_total", "counter", "Questions put to people.", "approval_asked",
                ("queue",)),
     MetricSpec("headgate_approvals_decided_total", "counter", "Questions answered or expired.", "approval_decided",
