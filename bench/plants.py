@@ -52,7 +52,7 @@ LIMITERS: dict[str, Maker] = {
     "Envoy gradient": lambda scenario, seed: EnvoyRule(LEAST, MOST),
 }
 
-CHOOSING_SEEDS = (1, 2, 3, 4)
+CHOOSING_SEEDS = tuple(range(1, 9))
 REPORTED_SEEDS = (101, 102, 103, 104)
 
 

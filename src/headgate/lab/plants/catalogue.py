@@ -72,11 +72,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("slow x2 from outside", _amid(replace(_KNEE, slow=2.0), _KNEE), Traffic(), 16, chosen_on=True),
     Scenario("slow x2, sizes unknown", _amid(replace(_KNEE, slow=2.0), _KNEE), Traffic(error=None), 16),
     Scenario("half the answers empty", _amid(replace(_KNEE, empty=0.5), _KNEE), Traffic(), 16),
-    Scenario("a fifth refused whatever we do", _amid(replace(_KNEE, refuses=0.2), _KNEE), Traffic(), 16, chosen_on=True),
+    Scenario(
+        "a fifth refused whatever we do", _amid(replace(_KNEE, refuses=0.2), _KNEE), Traffic(), 16, chosen_on=True
+    ),
     Scenario("a third fails whatever we do", _amid(replace(_KNEE, fails=0.33), _KNEE), Traffic(), 16),
     # silence
     Scenario(
-        "silent stall, 10 min", _amid(Phase(600.0, stalled=True), _KNEE), Traffic(), 16, chosen_on=True, timeout_s=180.0
+        "silent stall, 10 min",
+        _amid(Phase(600.0, stalled=True), _KNEE),
+        Traffic(),
+        16,
+        chosen_on=True,
+        timeout_s=180.0,
     ),
     Scenario(
         "silent stall, sizes unknown",

@@ -44,7 +44,8 @@ class Phase:
         """Seconds of work per second that can be finished by who uses this phase perfectly."""
         if self.stalled:
             return 0.0
-        return min(min(self.knee, self.cap) / self.slow, self.per_min / 60 * mean_work_s)
+        kept = (1 - self.fails) / (1 - self.fails / 2)
+        return min(min(self.knee, self.cap) / self.slow * kept, self.per_min / 60 * mean_work_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +150,6 @@ class Plant:
         self._bucket = min(per_s * BUCKET_S, self._bucket + (now - self._filled_at) * per_s)
         self._filled_at = now
         if self._bucket < 1:
-            return (1 - self._bucket) / per_s
+            return max(0.1, (1 - self._bucket) / per_s)
         self._bucket -= 1
         return 0.0

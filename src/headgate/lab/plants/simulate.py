@@ -130,7 +130,9 @@ class Simulation:
                 return self.result
 
     def _send(self, now: float) -> None:
-        while (self._endless or self._waiting) and len(self._sent) < self._limiter.limit and now >= self._paused_until:
+        while (
+            (self._endless or self._waiting) and len(self._sent) < self._limiter.limit and now >= self._paused_until
+        ):
             traffic = self._scenario.traffic
             work_s = self._waiting.popleft() if self._waiting else traffic.work_s(self._rng)
             inflight = len(self._sent) + 1

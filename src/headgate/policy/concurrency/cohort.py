@@ -6,21 +6,54 @@ import math
 from dataclasses import dataclass, field
 
 from headgate.model.outcome import Outcome
+from headgate.policy.concurrency.knee import KneeBelief
 from headgate.policy.concurrency.limiter import Stamp
 from headgate.policy.concurrency.protocol import Change
 
-TARGET = math.log(1.25)
 START = 4
-LEAST_CALLS, MOST_CALLS = 8, 48
-EVIDENCE = 36.0
+LEAST_CALLS, MOST_CALLS = 10, 64
+EVIDENCE = 50.0
 DONE = 0.6
-GAIN_UP, GAIN_DOWN = 0.6, 0.7
-UP_MOST, DOWN_MOST = math.log(1.22), math.log(0.6)
+QUANTILE, MARGIN = 0.6, 0.18
+UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
 SOUND = 0.6
-SOUND_AFTER, SOUND_AFTER_MOST = 8, 32
+UNSURE = 0.1
 PROBE_CALLS, PROBE_CALLS_MOST = 80, 200
 HOLD_S = 1.5
-OURS = 0.4
+SILENCE = 12.0
+IN_A_ROW = 5
+
+
+def censored_mean(ended: list[float], unended: list[float], guess: float, spread: float) -> tuple[float, float]:
+    """Mean and spread of normal values of which ``unended`` are only known to be at least so large."""
+    n = len(ended) + len(unended)
+    mean, most = guess, 3.0
+    squares = 0.0
+    for _ in range(12):
+        total = squares = 0.0
+        for x in ended:
+            d = max(-most * spread, min(most * spread, x - mean))
+            total += d
+            squares += d * d
+        for c in unended:
+            z = (c - mean) / spread
+            if z > most:
+                total += most * spread
+                squares += (most * spread) ** 2
+                continue
+            tail = 0.5 * math.erfc(z * 0.7071067811865476)
+            hazard = 0.3989422804014327 * math.exp(-0.5 * z * z) / tail
+            total += spread * hazard
+            squares += spread * spread * (1 + z * hazard)
+        mean += total / n
+        if abs(total) < 0.01 * n:
+            break
+    return mean, math.sqrt(max(squares / n - (total / n) ** 2, 1e-4))
+
+
+def overdue(z: float) -> float:
+    """Minus the log of the chance that a normal value is above ``z``."""
+    return -math.log(0.5 * math.erfc(z * 0.7071067811865476)) if z < 8 else 0.5 * z * z + math.log(z) + 0.919
 
 
 @dataclass(slots=True)
@@ -32,6 +65,8 @@ class _Cohort:
     logs: list[float] = field(default_factory=list)
     void: int = 0
     failed: int = 0
+    inflight: float = 0.0
+    refused: int = 0
 
     @property
     def ended(self) -> int:
@@ -44,15 +79,12 @@ class CohortLimiter:
         self._level = float(min(most, max(least, START if start is None else start)))
         self.generation = 0
         self._live: set[Stamp] = set()
-        self._base: float | None = None
-        self._weight = 0
+        self._belief = KneeBelief(least, most)
         self._spread = 0.7
-        self._inflation = 0.0
+        self._center = 0.0
         self._number = 0
+        self._ruled = 0
         self._cohort = self._new_cohort()
-        self._trial: tuple[int, float] | None = None  # limit and log latency when the cuts began
-        self._rise_to = math.inf
-        self._streak = 0
         self._wall: int | None = None
         self._probe_calls = PROBE_CALLS
         self._since_refusal = 0
@@ -60,8 +92,14 @@ class CohortLimiter:
         self._hold_until = -math.inf
         self._sounding: float | None = None
         self._calm = 0
-        self._sound_after = SOUND_AFTER
+        self._sound_after = 5
         self._memory = False
+        self._last_answer = -math.inf
+        self._last_refusal = -math.inf
+        self._accepted = (0.0, 0)
+        self._before_refusals = 0.0
+        self._in_a_row = 0
+        self._at_random = False
 
     @property
     def limit(self) -> int:
@@ -74,6 +112,7 @@ class CohortLimiter:
         if cohort.sent < cohort.wanted:
             cohort.sent += 1
             cohort.bound += stamp.bound
+            cohort.inflight += math.log(inflight)
             stamp.cohort = cohort.number
         return stamp
 
@@ -87,8 +126,10 @@ class CohortLimiter:
             self._since_refusal += 1
             if self._wall is not None and stamp.inflight >= self._wall and stamp.generation == self.generation:
                 self._wall = None
-                self._rise_to = math.inf
+                self._ruled = 0
                 self._probe_calls = PROBE_CALLS
+        if outcome in (Outcome.OK, Outcome.FAILED):
+            self._last_answer = now
         cohort = self._cohort
         if stamp.cohort != cohort.number:
             return None
@@ -98,30 +139,50 @@ class CohortLimiter:
             cohort.failed += 1
         else:
             cohort.void += 1
+            cohort.refused += outcome is Outcome.OVERLOADED
         if cohort.sent >= cohort.wanted and cohort.ended >= DONE * cohort.sent:
             return self._close(now)
         return None
 
     def tick(self, *, now: float) -> Change | None:
-        live = [stamp for stamp in self._live if stamp.generation == self.generation]
-        if self._base is None or len(live) < max(2, 0.5 * self.limit):
+        if not self._belief.known:
             return None
-        late = self._base + max(0.0, self._inflation) + 1.645 * self._spread
-        factor = 1.2 * math.exp(late)
-        old = sum(now - stamp.begun_at > factor * stamp.size for stamp in live)
-        if 2 * old < len(live) or old < 2:
+        middle, spread = self._center, 1.15 * self._spread
+        late, silence, live = 0, 0.0, 0
+        for stamp in self._live:
+            if stamp.generation != self.generation:
+                continue
+            live += 1
+            z = (math.log(max(1e-6, now - stamp.begun_at) / stamp.size) - middle) / spread
+            late += z > 2.0
+            silence += overdue(z)
+            if stamp.begun_at < self._last_answer:
+                silence -= overdue((math.log((self._last_answer - stamp.begun_at) / stamp.size) - middle) / spread)
+        if silence < SILENCE and (late < 4 or 2 * late < live):
             return None
-        self._rise_to = self._level
-        return self._cut(self._level * 0.7, "stall", now, late=float(old), live=float(len(live)))
+        return self._cut(self._level * 0.7, "stall", now, late=float(late), live=float(live), silence=silence)
 
     # refusals
 
     def _refused(self, stamp: Stamp, now: float) -> Change | None:
         self._since_refusal = 0
+        last, self._last_refusal = self._last_refusal, now
         if stamp.generation != self.generation or now < self._hold_until:
             return None
+        taken = any(other.begun_at > last and other.inflight >= stamp.inflight for other in self._live)
+        self._in_a_row = 1 if taken else self._in_a_row + 1
+        if self._strikes and taken:
+            self._at_random = True
+            self._wall = None
+            level, self._before_refusals = max(self._level, self._before_refusals), 0.0
+            return self._move(level, "provider_slow", {"inflight": float(stamp.inflight)}) if level > self._level else None
+        if self._at_random and self._in_a_row < IN_A_ROW:
+            return None
+        self._at_random = False
         accepted = max(1.0, stamp.inflight - 1.0)
         room = min(self._level, accepted)
+        if self._strikes == 0:
+            self._before_refusals = self._level
         level = max(room, 0.7 * self._level) if self._strikes == 0 else 0.7 * room
         if self._wall is not None and stamp.inflight == self._wall:
             self._probe_calls = min(PROBE_CALLS_MOST, 2 * self._probe_calls)
@@ -129,8 +190,6 @@ class CohortLimiter:
             self._probe_calls = PROBE_CALLS
         self._wall = stamp.inflight
         self._strikes += 1
-        self._rise_to = 0.0
-        self._trial = None
         return self._cut(level, "overload", now, accepted=accepted, strikes=float(self._strikes))
 
     # latency
@@ -141,65 +200,38 @@ class CohortLimiter:
         n = len(cohort.logs)
         if n < LEAST_CALLS // 2:
             return None
-        known = sorted(cohort.logs)
-        size = n + (cohort.sent - cohort.ended)  # those that have not ended are slower than all that have
-        y = known[min(n - 1, (size - 1) // 2)]
-        mad = sorted(abs(x - y) for x in known)[min(n - 1, (size - 1) // 2)]
-        self._spread += 0.25 * (min(2.0, max(0.05, 1.4826 * mad)) - self._spread)
-        se = 1.25 * self._spread / math.sqrt(size)
-        bound = 2 * cohort.bound >= cohort.sent
-        if self._base is None:
-            self._base, self._weight = y, size
-        m = y - self._base
-        self._inflation = m
-        if self._sounding is not None:
-            return self._sounded(y, se, size, now)
-        if m < -max(2.5 * se, 0.1):
-            self._base, self._weight, m = y, size, 0.0
-        elif not bound:
-            self._learn(y, size)
-        if not bound:
-            self._trial = None
-            return None
-        return self._steer(y, m, se, size, now)
-
-    def _steer(self, y: float, m: float, se: float, size: int, now: float) -> Change | None:
-        inputs = {"inflation": m, "se": se, "base": self._base or 0.0, "calls": float(size)}
-        want = TARGET - m
-        if want < -max(0.5 * se, 0.05):
+        unended = [math.log(max(now - s.begun_at, 1e-6) / s.size) for s in self._live if s.cohort == cohort.number]
+        size = n + len(unended) // 2
+        y, wide = censored_mean(cohort.logs, unended, sum(cohort.logs) / n, self._spread)
+        self._spread += 0.25 * (min(2.0, max(0.1, wide)) - self._spread)
+        se = self._spread / math.sqrt(size)
+        if not cohort.refused:
             self._strikes = 0
-            self._streak = 0
-            if self._trial is None:
-                self._trial = (self.limit, y)
-            else:
-                limit, before = self._trial
-                cut = math.log(limit / self.limit)
-                expected = min(cut, before - (self._base or 0.0))
-                if cut >= 0.45 and m > 2 * se and before - y < OURS * expected:
-                    return self._not_ours(y, limit, now, inputs)
-            self._rise_to = 0.0
-            return self._cut(self._level * math.exp(max(DOWN_MOST, GAIN_DOWN * want)), "latency", now, **inputs)
-        self._trial = None
-        self._strikes = 0
-        self._calm += 1
-        if self._rise_to == math.inf and m < 2 * se and self._weight < 150:
-            self._learn(y, size)
-        if self._calm >= self._sound_after and self.limit > self._least + 1 and self._level >= self._rise_to:
-            self._sounding = self._level
-            return self._cut(self._level * SOUND, "probe", now, **inputs)
-        return self._grow(want, now, inputs)
-
-    def _grow(self, want: float, now: float, inputs: dict[str, float]) -> Change | None:
-        if want <= 0 or self._memory:
-            return None
-        if self._level < self._rise_to:
-            level, reason = min(self._level * 2, max(self._rise_to, self._level)), "growth"
+            self._at_random = False
+        bound = 2 * cohort.bound >= cohort.sent
+        self._center = y
+        self._ruled += 1
+        self._belief.observe(cohort.inflight / cohort.sent, y, se)
+        base, error = self._belief.base()
+        inputs = {"inflation": y - base, "se": se, "base": base, "base_sd": error, "knee": math.exp(self._belief.knee(0.5)), "calls": float(size)}
+        if self._sounding is not None:
+            self._sounding = None
+            self._calm = 0
         else:
-            step = min(UP_MOST, GAIN_UP * want)
-            self._streak = self._streak + 1 if want > 0.6 * TARGET else 0
-            if self._streak > 2:
-                step = min(2 * step, math.log(1.5))
-            level, reason = self._level * math.exp(step), "growth"
+            self._calm += 1
+        wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
+        if self._calm >= self._sound_after and error > UNSURE and self.limit > self._least + 1 and bound:
+            self._sounding = self._level
+            return self._cut(SOUND * min(wish, self._level), "probe", now, **inputs)
+        if wish < self._level:
+            level = max(wish, self._level * math.exp(-DOWN_MOST))
+            return self._cut(level, "latency", now, **inputs) if int(level) < self.limit else self._move(level, "latency", inputs)
+        if not bound or self._memory:
+            return None
+        return self._grow(min(wish, self._level * math.exp(UP_MOST)), now, inputs)
+
+    def _grow(self, level: float, now: float, inputs: dict[str, float]) -> Change | None:
+        reason = "growth"
         if self._wall is not None and level > self._wall - 1:
             level = float(self._wall - 1)
             if self._level >= level:
@@ -208,30 +240,6 @@ class CohortLimiter:
                 level, reason = float(self._wall), "probe"
         return self._move(level, reason, inputs)
 
-    def _sounded(self, y: float, se: float, size: int, now: float) -> Change | None:
-        assert self._sounding is not None and self._base is not None
-        m = y - self._base
-        if m < -2 * se:
-            self._base, self._weight = y, size
-            self._sound_after = SOUND_AFTER
-        else:
-            self._learn(y, size)
-            self._sound_after = min(SOUND_AFTER_MOST, self._sound_after * 2)
-        level, self._sounding, self._calm = self._sounding, None, 0
-        return self._move(level, "probe", {"inflation": m, "se": se})
-
-    def _not_ours(self, y: float, limit: int, now: float, inputs: dict[str, float]) -> Change | None:
-        self._base, self._weight = y, MOST_CALLS // 2
-        self._trial = None
-        self._calm = 0
-        self._sound_after = SOUND_AFTER
-        return self._move(float(limit), "provider_slow", inputs)
-
-    def _learn(self, y: float, size: int) -> None:
-        assert self._base is not None
-        self._weight = min(150, self._weight + size)
-        self._base += (y - self._base) * size / self._weight
-
     # moves
 
     def _cut(self, level: float, reason: str, now: float, **inputs: float) -> Change | None:
@@ -239,7 +247,6 @@ class CohortLimiter:
         self._hold_until = now + HOLD_S
         if reason != "probe":
             self._sounding = None
-            self._calm = 0
         self._cohort = self._new_cohort()
         return self._move(level, reason, inputs)
 
@@ -252,4 +259,6 @@ class CohortLimiter:
     def _new_cohort(self) -> _Cohort:
         self._number += 1
         calls = math.ceil(EVIDENCE * self._spread**2)
+        if not self._ruled:
+            calls = LEAST_CALLS
         return _Cohort(self._number, max(LEAST_CALLS, min(MOST_CALLS, calls)))
