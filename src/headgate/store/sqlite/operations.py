@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from headgate.errors import StoreError
@@ -128,11 +129,8 @@ class ThreadOperations:
         for (_, loop, future), answer in zip(group, answers, strict=True):
             by_loop.setdefault(loop, []).append((future, answer))
         for loop, told in by_loop.items():
-            if not loop.is_closed():
-                try:
-                    loop.call_soon_threadsafe(_tell, told)
-                except RuntimeError:  # closed in this very moment: nobody is left there to be told
-                    continue
+            with suppress(RuntimeError):  # the loop is closed: nobody is left there to be told
+                loop.call_soon_threadsafe(_tell, told)
 
 
 class InlineOperations:

@@ -1,0 +1,102 @@
+"""Statements are found by name, prepare on the layout, and the hot ones stay searches in an index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+from headgate.store.sqlite.connection import connect_writer, create_file
+from headgate.store.sqlite.migrations import migrate
+from headgate.store.sqlite.statements import STATEMENTS
+
+NOT_HOT = {
+    "recounted_queues": "repair: counts every run anew",
+    "started_counts": "repair",
+    "drop_queue_numbers": "repair",
+    "all_api_keys": "few, listed by an operator",
+    "revoke_api_key": "by an operator",
+    "lanes_with_numbers": "one range of a primary key, once per writer from another process",
+    "queues_of_overview": "one row per workflow, tenant and lane",
+    "ids_of_page": "follows the index of ids; filters read on until the page is full",
+    "runs_of_ids": "sorts one page",
+    "due_runs": "sorts one batch of upkeep",
+    "waiting_approvals": "sorts a bounded queue of people",
+    "prune_queues": "hourly; reads the counters, one row per workflow and tenant",
+    "prune_tenants": "hourly; reads tenants' places until enough have passed",
+    "prune_rates": "hourly; reads buckets until enough are full",
+    "steps_of_runs": "sorts the steps of one batch of claims",
+    "steps_of_run_id": "sorts the steps of one run",
+    "oldest_in_lane": "min() of one range, which reads its first entry",
+}
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> apsw.Connection:
+    path = tmp_path_factory.mktemp("plans") / "runs.db"
+    create_file(path)
+    connection = connect_writer(path, synchronous="off")
+    migrate(connection, url="plans")
+    return connection
+
+
+def _plan(db: apsw.Connection, name: str) -> list[str]:
+    sql = STATEMENTS[name]
+    numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
+    count = max(numbered, default=0) or sql.count("?")
+    return [str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * count)]
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - NOT_HOT.keys() - {"data_version"}))
+def test_it_searches(db: apsw.Connection, name: str) -> None:
+    plan = _plan(db, name)
+    for line in plan:
+        assert "TEMP B-TREE" not in line, plan
+        assert not line.startswith("SCAN") or "json_each" in line or "CONSTANT ROW" in line or "subquery" in line, (
+            plan
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("claimable_runs", "runs_to_claim (lane=?)"),
+        ("claimable_seqs", "runs_to_claim (lane=?)"),
+        ("count_ahead_in_lane", "COVERING INDEX runs_to_claim (lane=? AND (virtual_start,submitted_ms)<(?,?))"),
+        ("seqs_overdue_in_line", "runs_due (state=? AND due_ms<?)"),
+        ("seqs_with_lapsed_lease", "COVERING INDEX runs_due (state=? AND due_ms<?)"),
+        ("seqs_to_wake", "runs_due (state=? AND due_ms<?)"),
+        ("next_due", "COVERING INDEX runs_due (state=?"),
+        ("oldest_in_lane", "COVERING INDEX runs_by_age (lane=?)"),
+        ("run_of_idempotency_key", "runs_by_idempotency_key (tenant=? AND idempotency_key=?)"),
+        ("unfinished_run_of_content", "runs_by_content (content_key=?)"),
+        ("unfinished_replay", "runs_by_source (replay_of=?)"),
+        ("ids_of_tenant_page", "runs_by_tenant (tenant=? AND id<?)"),
+        ("ids_of_dead_page", "runs_dead (id<?)"),
+        ("seqs_to_prune", "runs_finished (finished_ms<?)"),
+        ("due_approvals", "approvals_due (expires_ms<?)"),
+        ("count_waiting_approvals", "COVERING INDEX approvals_waiting (queue=?)"),
+        ("fenced_run", "runs_by_id (id=?)"),
+        ("running_runs", "runs_by_id (id=?)"),
+    ],
+)
+def test_hot_statements_use_their_index(db: apsw.Connection, name: str, index: str) -> None:
+    plan = _plan(db, name)
+    assert any(index in line for line in plan), plan
+
+
+@pytest.mark.parametrize("name", sorted(NOT_HOT))
+def test_the_others_prepare(db: apsw.Connection, name: str) -> None:
+    assert _plan(db, name) or STATEMENTS[name].startswith("DELETE"), "only emptying a table needs no plan"
+
+
+def test_placeholders_are_filled() -> None:
+    assert not [name for name, sql in STATEMENTS.items() if "{" in sql or not sql]
+
+
+def test_every_statement_is_used() -> None:
+    room = Path(__file__).parents[2] / "src" / "headgate" / "store" / "sqlite"
+    code = "\n".join(file.read_text() for file in room.glob("*.py"))
+    assert [name for name in STATEMENTS if f'"{name}"' not in code] == []
