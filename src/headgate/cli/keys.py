@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -51,7 +50,7 @@ def create(
     secret, key = new_key(
         role=role.value,
         tenant=tenant,
-        label=label or f"made by {getpass.getuser()}",
+        label=label or "made on the command line",
         now_ms=now_ms,
         expires_ms=None if expires is None else now_ms + round(1000 * _lifetime(expires)),
     )
