@@ -77,7 +77,7 @@ def ask(shares: Mapping[str, float], running: Mapping[str, int], owed: Owed, *, 
     scale = free / max(sum(short.values()), free, _ROUNDING)
     quota = {lane: math.floor(missing * scale + _ROUNDING) for lane, missing in short.items()}
     fraction = {lane: max(0.0, short[lane] * scale - quota[lane]) for lane in shares}
-    whole = frozenset(lane for lane, missing in short.items() if missing >= 1)
+    whole = frozenset(lane for lane, missing in short.items() if missing - quota[lane] >= 1)
     owed = _round(quota, fraction, whole, owed, seats=free - sum(quota.values()))
     entitled = tuple((lane, number) for lane, number in quota.items() if number)
     return Ask((*entitled, *((lane, free) for lane in shares)), owed)

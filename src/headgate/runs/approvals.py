@@ -30,7 +30,7 @@ NOBODY = "nobody answered in time"
 async def ask(queue: str, payload: Any, progress: Progress) -> dict[str, Any]:
     """See `headgate.runs.context.Run.approval`."""
     attempt, journal = progress.attempt, progress.journal
-    attempt.check()
+    await attempt.boundary()
     settings = _settings(queue, progress)
     text = to_json(payload, what="the approval's payload")
     place = journal.place(queue, FUNCTION, text)

@@ -20,6 +20,8 @@ from headgate.store.protocols import Claim
 
 GRACE_S = 5.0
 """How long cancelled code may take to end before it is left to itself."""
+INSISTING_S = 0.05
+"""How long a workflow that goes on after it was stopped waits for each further refusal."""
 
 
 class Stop(IntEnum):
@@ -129,13 +131,21 @@ class Attempt:
             self.signalled = True
             raise AttemptStopped
 
+    async def boundary(self) -> None:
+        """As `check`, for workflows: one that swallows the first answer and asks again in a loop is slowed down, so
+        that it cannot hold up its worker.
+        """
+        if (self.stop is not None or self.closed) and self.signalled:
+            await asyncio.sleep(INSISTING_S)
+        self.check()
+
     async def may_call(self) -> None:
         """A step boundary at which something is about to be done in the world: the lease must be certain.
 
         While heartbeats cannot be confirmed, it waits here until one is, or until the lease is found lost, so
         that a worker that was cut off or stood still does not act twice.
         """
-        self.check()
+        await self.boundary()
         while self.asking or not self._trusted():
             await self._change()
 
@@ -143,7 +153,7 @@ class Attempt:
     async def alone(self) -> AsyncIterator[None]:
         """No other task of this attempt is in a call, and none begins one inside. The lease is certain."""
         mine = asyncio.current_task()
-        self.check()
+        await self.boundary()
         while self.asking or self.open_calls - {mine} or not self._trusted():
             await self._change()
         self.asking = True

@@ -41,7 +41,7 @@ class CallWish:
 async def make_call(wish: CallWish, progress: Progress) -> Any:
     """Answer a wish. See `headgate.runs.context.Run.call`."""
     attempt, journal = progress.attempt, progress.journal
-    attempt.check()
+    await attempt.boundary()
     progress.equipment.resources.get(wish.resource)  # refuses unknown names, also on a resumed run
     identity = arguments_text(wish.args, wish.kwargs) if wish.key is None else f"key:{wish.key}"
     place = journal.place(wish.resource, function_name(wish.function), identity)
