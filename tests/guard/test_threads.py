@@ -189,6 +189,37 @@ def test_a_thread_that_returns_after_its_loop_is_closed_still_gives_its_slot_bac
     assert github.call_sync(lambda: "free") == "free"
 
 
+def test_who_waited_on_a_loop_that_was_closed_blocks_nobody() -> None:
+    github = tool(concurrency=1, queue={"depth": 5, "max_age": "60s"})
+
+    async def wait_for_ever() -> None:
+        asyncio.get_running_loop().create_task(github.call(asyncio.sleep, 0)).add_done_callback(lambda _: None)
+        await asyncio.sleep(0)
+        assert github.statistics().waiting == 1
+
+    with github.slot():
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(wait_for_ever())
+        (forgotten,) = asyncio.all_tasks(loop)
+        loop.close()
+    assert at_rest(github)
+    assert github.call_sync(lambda: "free") == "free"
+    forgotten.get_coro().close()  # no loop will ever end it
+    forgotten._log_destroy_pending = False  # the leak is what this test is about
+    assert at_rest(github)
+
+
+def test_a_function_that_raises_stop_iteration_does_not_hang_its_caller() -> None:
+    github = tool()
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await github.call(next, iter(()))
+
+    asyncio.run(main())
+    assert at_rest(github)
+
+
 def test_a_failing_plain_function_is_repeated_in_its_thread() -> None:
     github = tool(retry={"attempts": 3, "base": "1ms"})
     calls = []

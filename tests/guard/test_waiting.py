@@ -177,6 +177,16 @@ def test_the_fleet_bounds_tool_calls_over_all_tools() -> None:
     run_virtual(main)
 
 
+def test_room_in_the_fleet_reaches_another_tools_line() -> None:
+    async def main(clock: LoopClock) -> None:
+        both = resources(clock, budget={"tool_calls": 1}, tools={"a": {}, "b": {}})
+        waiting = Provider()
+        await asyncio.gather(both.get("a").call(Provider(seconds=3)), both.get("b").call(waiting))
+        assert waiting.started_at == [3.0]
+
+    run_virtual(main)
+
+
 def test_pressure_rises_from_idle_to_full() -> None:
     async def main(clock: LoopClock) -> None:
         github = tool(clock, concurrency=2, timeout="1h", queue={"depth": 4, "max_age": "100s"})

@@ -96,10 +96,10 @@ class Call:
         deadline = self.whose.deadline
         if deadline is not None and deadline < until:
             until, late = deadline, Reason.DEADLINE_UNREACHABLE
+        if deadline is not None and deadline <= now:
+            self._refuse_late(now)
         slot = Slot(self.whose, now, until, late)
         slot.paid, self._paid = self._paid, None
-        if deadline is not None and deadline <= now:
-            self.turnstile.refuse(slot, Denial(late, terminal=True), now)
         return slot
 
     def reserve_tokens(self, slot: Slot, now: float) -> float:
@@ -131,7 +131,7 @@ class Call:
             Overloaded: the deadline passed between the grant and now, so the call is not started.
         """
         now = slot.started_at
-        self.queued_s += now - slot.asked_at
+        self.queued_s += max(0.0, now - slot.asked_at)
         limit_s = self.resource.timeout_s
         own = self.options.timeout
         if own is not None and own < limit_s:
@@ -144,7 +144,7 @@ class Call:
                 limit_s, self.limited_by_deadline = left_s, True
                 if left_s <= 0:
                     self.turnstile.withdraw(slot)
-                    raise Overloaded(Reason.DEADLINE_UNREACHABLE, scope=self.resource.scope)
+                    self._refuse_late(now)
         self.limit_s = limit_s
         self.tries += 1
         self._tries_here += 1
@@ -254,6 +254,10 @@ class Call:
         self._tries_here = 0
         self._paid = None
         return True
+
+    def _refuse_late(self, now: float) -> None:
+        reason = Reason.DEADLINE_UNREACHABLE
+        self.turnstile.refuse(Slot(self.whose, now, now, reason), Denial(reason, terminal=True), now)
 
     def _past_deadline(self) -> bool:
         deadline = self.whose.deadline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headgate.config.units import Rate
 from headgate.policy.token_bucket import RateTake, take
 
@@ -9,11 +11,10 @@ from headgate.policy.token_bucket import RateTake, take
 class CallRate:
     """At most so many calls per window, smoothly."""
 
-    __slots__ = ("_after_ms", "_arrival_ms", "_one", "_wish")
+    __slots__ = ("_after_ms", "_arrival_ms", "_one")
 
     def __init__(self, name: str, rate: Rate) -> None:
-        self._wish = (name, f"resource:{name}", rate.amount, rate.window_s * 1000)
-        self._one = RateTake(*self._wish, unit="calls")
+        self._one = RateTake(name, f"resource:{name}", rate.amount, rate.window_s * 1000, unit="calls")
         self._arrival_ms: float | None = None
         self._after_ms: float | None = None
 
@@ -29,10 +30,11 @@ class CallRate:
 
     def wait_behind_s(self, now: float, ahead: int) -> float:
         """Seconds until one more call may start behind ``ahead`` others."""
-        wish = RateTake(*self._wish, 1.0 + ahead, unit="calls")
-        return take(self._arrival_ms, wish, now_ms=now * 1000).wait_ms / 1000
+        taken = take(self._arrival_ms, self._one, now_ms=now * 1000)
+        short = ahead - taken.remaining if taken.granted else ahead
+        return max(0.0, taken.wait_ms + short * self._one.window_ms / self._one.per_window) / 1000
 
     def remaining(self, now: float) -> float:
         """Calls that could still start now."""
-        nothing = RateTake(*self._wish, 0.0, unit="calls")
+        nothing = replace(self._one, amount=0.0)
         return max(0.0, take(self._arrival_ms, nothing, now_ms=now * 1000).remaining)

@@ -14,6 +14,9 @@ from headgate.guard.slot import Slot
 from headgate.model.reason import Reason
 from headgate.policy.wait_queue import WaitQueue
 
+LATENCY_UNKNOWN_S = 1.0
+"""Assumed length of a call while none has ended."""
+
 
 class Door:
     """The line, and the places kept for calls that wait for a moment which they have reserved."""
@@ -34,9 +37,8 @@ class Door:
 
     def denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
         """Why there is no use in waiting, if there is none."""
-        breaker = self._evidence.breaker
-        if breaker is not None and breaker.refuses(now):
-            return Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now))
+        if (shut := self.shut(now)) is not None:
+            return shut
         if self._tokens is not None and (small := self._tokens.never_fits(slot)) is not None:
             return Denial(Reason.NEVER_FITS, None, small.name, small.size, slot.tokens, terminal=True)
         patience_s = max(0.0, slot.wait_until - now)
@@ -47,14 +49,17 @@ class Door:
             if known_s > patience_s:
                 return Denial(Reason.RATE_LIMITED, known_s)
             return Denial(Reason.CONCURRENCY, limit=self._evidence.limiter.limit, used=inflight)
-        return self.full()
+        return None
 
-    def full(self) -> Denial | None:
-        """The refusal of whoever comes while the line is at its bound."""
-        waiting = self.waiting
-        if waiting < self.queue.depth:
-            return None
-        return Denial(Reason.QUEUE_FULL, limit=self.queue.depth, used=waiting)
+    def shut(self, now: float) -> Denial | None:
+        """The refusal of whoever comes while the breaker is open or the line at its bound."""
+        breaker = self._evidence.breaker
+        if breaker is not None and breaker.refuses(now):
+            return Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now))
+        waiting = len(self.queue) + self.reserved
+        if waiting >= self.queue.depth:
+            return Denial(Reason.QUEUE_FULL, limit=self.queue.depth, used=waiting)
+        return None
 
     def shadow_denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
         """What would have been refused if nothing is: the line is imagined, as the calls beyond the limit."""
@@ -70,6 +75,12 @@ class Door:
         """The wait that is certain for one more call behind the line: the provider's pace, and the rate."""
         wait_s = max(0.0, self._evidence.paced_until - now)
         return wait_s if self.rate is None else max(wait_s, self.rate.wait_behind_s(now, len(self.queue)))
+
+    def estimate_s(self, now: float) -> float:
+        """When whoever is refused now should find room: the time in which the line and one more are served."""
+        mean_s = self._evidence.latencies.mean(now) or LATENCY_UNKNOWN_S
+        served_s = mean_s * (self.waiting + 1) / self._evidence.limiter.limit
+        return max(served_s, self.known_wait_s(now))
 
 
 def late(slot: Slot) -> Denial:

@@ -112,7 +112,9 @@ class Evidence:
         """Make the call that starts now the breaker's probe; ``False`` when it may not be one."""
         if self.breaker is None or not self.breaker.may_start(now):
             return False
-        self._note_breaker(self.breaker.begin_probe(), 0.0)
+        change = self.breaker.begin_probe()
+        if change is not None:
+            self._note_breaker(change, self.outcomes.bad_share(now))
         return True
 
     def p95_s(self, now: float) -> float | None:
@@ -142,8 +144,10 @@ class Evidence:
             return  # a 429: full is not broken, and not a success either
         else:
             change = breaker.on_alive(now, epoch=epoch, probe=probe)
+        if change is None:
+            return
         self._note_breaker(change, self.outcomes.bad_share(now))
-        if change is not None and change.new is BreakerState.CLOSED:
+        if change.new is BreakerState.CLOSED:
             restart = self.limiter.on_restart(now=now)
             if restart is not None:
                 self._note_limit(restart)
@@ -162,9 +166,7 @@ class Evidence:
     def _note_limit(self, change: Change) -> None:
         self.notes.append(("limit_changed", {"old": change.old, "new": change.new, "reason": change.reason}))
 
-    def _note_breaker(self, change: BreakerChange | None, error_rate: float) -> None:
-        if change is None:
-            return
+    def _note_breaker(self, change: BreakerChange, error_rate: float) -> None:
         fields: dict[str, Any] = {"old": str(change.old), "new": str(change.new), "reason": change.reason}
         fields["error_rate"] = error_rate
         if change.open_for_s:

@@ -195,6 +195,8 @@ async def _run_in_thread(call: Call, slot: Slot, fn: Callable[..., Any], args: A
             if slot.state is not SlotState.HELD:
                 return None  # given up before the thread came to it; nobody reads this
             return context.run(fn, *args, **kwargs)
+        except StopIteration as stop:  # a future cannot carry it, and its caller would wait for ever
+            raise RuntimeError("a guarded function raised StopIteration") from stop
         finally:
             turnstile.thread_over(slot)
 

@@ -20,7 +20,7 @@ from headgate.guard.options import DEFAULTS, CallOptions, Performed
 from headgate.guard.slot import Slot
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
-from headgate.guard.waiting import on_event_loop
+from headgate.guard.waiting import running_loop
 
 __all__ = ["Guarded", "Resource", "ResourceStatistics", "SlotContext"]
 
@@ -255,4 +255,4 @@ class SlotContext:
 
 def _for_thread(options: CallOptions) -> CallOptions:
     """A blocking wait must not stop an event loop: there a plain caller starts now or is refused."""
-    return replace(options, max_wait=0.0, retry=False) if on_event_loop() else options
+    return replace(options, max_wait=0.0, retry=False) if running_loop() is not None else options

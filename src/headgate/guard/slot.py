@@ -36,8 +36,8 @@ class Waker(Protocol):
         """The slot is held or refused now; ``False`` when the caller can no longer be reached."""
         ...
 
-    def nudge(self) -> None:
-        """The slot's ``nudge_at`` has changed: pump the turnstile at that moment."""
+    def nudge(self) -> bool:
+        """The slot's ``nudge_at`` has changed: tick the turnstile at that moment; ``False`` as above."""
         ...
 
 

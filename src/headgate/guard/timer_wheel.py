@@ -94,12 +94,23 @@ class TimerWheel:
             item.due()
 
 
-_wheels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, TimerWheel] = weakref.WeakKeyDictionary()
+class _Wheels:
+    """Every loop's wheel, and the one that was asked for last: a weak dictionary costs as much as a timer."""
+
+    def __init__(self) -> None:
+        self._all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, TimerWheel] = weakref.WeakKeyDictionary()
+        self._latest: TimerWheel | None = None
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> TimerWheel:
+        latest = self._latest
+        if latest is not None and latest.belongs_to(loop):
+            return latest
+        wheel = self._all.get(loop)
+        if wheel is None:
+            wheel = self._all[loop] = TimerWheel(loop)
+        self._latest = wheel
+        return wheel
 
 
-def wheel_of(loop: asyncio.AbstractEventLoop) -> TimerWheel:
-    """The one wheel of ``loop``."""
-    wheel = _wheels.get(loop)
-    if wheel is None:
-        wheel = _wheels[loop] = TimerWheel(loop)
-    return wheel
+wheel_of = _Wheels().of
+"""The one wheel of a loop."""

@@ -37,8 +37,6 @@ from headgate.policy.breaker import BreakerState
 
 RELEASE = math.inf
 """The wait of a slot that only somebody's release can help."""
-LATENCY_UNKNOWN_S = 1.0
-"""Assumed length of a call while none has ended."""
 
 
 class Turnstile:
@@ -99,23 +97,26 @@ class Turnstile:
 
     def line_up(self, slot: Slot, now: float) -> None:
         """Join the queue; the slot's waker hears of its turn. Afterwards it is held, waiting or refused."""
-        with self._changing():
-            denial = self._door.denial(slot, now, inflight=self.inflight)
+        with self._lock:
+            denial = self._door.shut(now)  # the rest was looked at by `try_enter`
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
                 self._queue.push(slot)
                 slot.state = SlotState.WAITING
                 self._pump(now)
+            pending = self._pending()
+        if pending is not None:
+            self._deliver(*pending)
 
     def reserve_place(self, slot: Slot, now: float) -> None:
         """Keep a place for a slot that waits for a moment it has reserved.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full or the breaker open.
         """
         with self._changing():
-            denial = self._door.full()
+            denial = self._door.shut(now)
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
@@ -309,11 +310,11 @@ class Turnstile:
     def _move_on(self, now: float) -> None:
         """After an ending: turn the line away if the breaker has opened, else start who can start."""
         breaker = self.evidence.breaker
-        if breaker is not None and breaker.refuses(now):
-            for waiting in self._queue.drain():
-                self._refuse(waiting, Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now)), now)
-        else:
+        if breaker is None or not breaker.refuses(now):
             self._pump(now)
+            return
+        for waiting in self._queue.drain():
+            self._refuse(waiting, Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now)), now)
 
     def _pump(self, now: float) -> None:
         while (head := self._queue.head()) is not None:
@@ -359,10 +360,8 @@ class Turnstile:
             self.evidence.retry_budget.refund(slot.paid)
 
     def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
-        mean_s = self.evidence.latencies.mean(now) or LATENCY_UNKNOWN_S
-        estimate_s = mean_s * (self._door.waiting + 1) / self.evidence.limiter.limit
         self._refusals.count(denial.reason)
-        refusal = self._refusals.words(denial, estimate_s=max(estimate_s, self._door.known_wait_s(now)))
+        refusal = self._refusals.words(denial, estimate_s=self._door.estimate_s(now))
         if self._narration.active:
             self._narration.refused(
                 slot, refusal, now, inflight=self.inflight, waiting=self._door.waiting, shadow=shadow
@@ -393,8 +392,7 @@ class Turnstile:
             waker = slot.waker
             if waker is None:
                 continue
-            if slot.state is SlotState.WAITING:
-                waker.nudge()
-            elif not waker.wake():  # its event loop is closed: nobody will ever use the slot
+            reached = waker.nudge() if slot.state is SlotState.WAITING else waker.wake()
+            if not reached:  # its event loop is closed: nobody will ever use the slot
                 self.withdraw(slot)
         self._narration.tell(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 from headgate.clock import Clock
 from headgate.guard.slot import Slot, SlotState
@@ -14,29 +15,22 @@ from headgate.guard.turnstile import Turnstile
 class LoopWaiter:
     """Reaches a coroutine that waits on an event loop, from any thread."""
 
-    __slots__ = ("_clock", "_loop", "_slot", "_thread", "_tick", "_turnstile", "_wheel", "future")
+    __slots__ = ("_clock", "_loop", "_slot", "_tick", "_turnstile", "_wheel", "future")
 
     def __init__(self, slot: Slot, turnstile: Turnstile, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
         self._slot = slot
         self._turnstile = turnstile
         self._clock = clock
         self._loop = loop
-        self._thread = threading.get_ident()
         self._wheel: TimerWheel = wheel_of(loop)
         self._tick: int | None = None
         self.future: asyncio.Future[None] = loop.create_future()
 
     def wake(self) -> bool:
-        if threading.get_ident() == self._thread:
-            self._done()
-            return True
-        return self._from_elsewhere(self._done)
+        return self._on_loop(self._done)
 
-    def nudge(self) -> None:
-        if threading.get_ident() == self._thread:
-            self.arm()
-        else:
-            self._from_elsewhere(self.arm)
+    def nudge(self) -> bool:
+        return self._on_loop(self.arm)
 
     def arm(self) -> None:
         """Set the timer for the slot's next moment."""
@@ -62,9 +56,12 @@ class LoopWaiter:
         if not self.future.done():
             self.future.set_result(None)
 
-    def _from_elsewhere(self, act: object) -> bool:
+    def _on_loop(self, act: Callable[[], None]) -> bool:
+        if running_loop() is self._loop:
+            act()
+            return True
         try:
-            self._loop.call_soon_threadsafe(act)  # type: ignore[arg-type]  # a bound method without arguments
+            self._loop.call_soon_threadsafe(act)
         except RuntimeError:  # the loop is closed, and with it whoever waited there
             return False
         return True
@@ -106,8 +103,9 @@ class ThreadWaiter:
         self.event.set()
         return True
 
-    def nudge(self) -> None:
+    def nudge(self) -> bool:
         self.event.set()
+        return True
 
 
 def wait_in_thread(slot: Slot, turnstile: Turnstile, clock: Clock) -> None:
@@ -131,10 +129,9 @@ def wait_in_thread(slot: Slot, turnstile: Turnstile, clock: Clock) -> None:
         raise slot.refusal
 
 
-def on_event_loop() -> bool:
-    """Whether the calling thread runs an event loop, which a blocking wait would stop."""
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that the calling thread runs now, if it runs one."""
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
