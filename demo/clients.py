@@ -67,6 +67,9 @@ class Side:
         for last in (False, True):
             answer = await self._submit(asked, left_s=asked.patience_ends_s - (time.monotonic() - start))
             now_s = time.monotonic() - start
+            if answer is None:
+                asked.refusals.append((now_s, "no_answer"))
+                return
             if answer.status_code in (200, 202):
                 asked.run_id, asked.admitted_s = answer.json()["id"], now_s
                 return
@@ -80,7 +83,8 @@ class Side:
                 return
             await _until(start + again_s)
 
-    async def _submit(self, asked: Asked, *, left_s: float) -> httpx2.Response:
+    async def _submit(self, asked: Asked, *, left_s: float) -> httpx2.Response | None:
+        """One submission; sent again under the same key if its answer was lost. ``None``: lost twice."""
         user, arrival = asked.user, asked.user.arrival
         body = {
             "workflow": "support",
@@ -96,17 +100,22 @@ class Side:
         }
         headers = {"Idempotency-Key": f"arrival-{arrival.index}-{asked.tries}"}
         asked.tries += 1
-        try:
-            return await self.http.post("/v1/runs", json=body, headers=headers)
-        except httpx2.TransportError:
-            await asyncio.sleep(CALM_S)  # the same key: asking again cannot make a second run
-            return await self.http.post("/v1/runs", json=body, headers=headers)
+        for pause_s in (0.0, CALM_S):
+            await asyncio.sleep(pause_s)
+            try:
+                return await self.http.post("/v1/runs", json=body, headers=headers)
+            except httpx2.TransportError:
+                continue  # the same key: asking again cannot make a second run
+        return None
 
     async def _end_of(self, asked: Asked, *, start: float, until_s: float) -> float:
         """Look at the run now and then until it has ended; infinity if that is too late to follow up."""
         while (now_s := time.monotonic() - start) < until_s:
             await asyncio.sleep(LOOK_EVERY_S)
-            told = (await self.http.get(f"/v1/runs/{asked.run_id}")).json()
+            try:
+                told = (await self.http.get(f"/v1/runs/{asked.run_id}")).json()
+            except httpx2.TransportError:
+                continue  # too busy to answer; look again
             if told["state"] in TERMINAL:
                 asked.ended_s = now_s
                 return now_s

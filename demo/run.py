@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx2
 from rich.console import Console
 from rich.live import Live
 
@@ -86,7 +85,7 @@ async def run_demo(options: Options, console: Console) -> int:
     _report(options, plan, results, machine, end_s, console)
     if not options.keep:
         shutil.rmtree(out / "service", ignore_errors=True)
-    return _verdict(results[0], statuses[0], machine, console)
+    return _verdict(results, statuses[0], machine, console)
 
 
 async def _play(
@@ -107,7 +106,7 @@ async def _play(
                 children.check()
                 await asyncio.wait({playing}, timeout=0.5)
             await playing
-            await _let_finish(casts[0].side.http, children, by=time.monotonic() + max(PATIENCE_S.values()) + GRACE_S)
+            await _let_finish(casts, children, start=start)
         end_s = time.monotonic() - start
         return [await _result(cast, start_ms=start_ms, end_s=end_s) for cast in casts], end_s
     finally:
@@ -123,11 +122,18 @@ async def _show(live: Live, casts: list[Cast], plan: Plan, start: float) -> None
         await asyncio.sleep(0.25)
 
 
-async def _let_finish(http: httpx2.AsyncClient, children: Children, *, by: float) -> None:
-    """Wait until the service has nothing unfinished, at most until ``by``."""
-    while time.monotonic() < by and await listed_ids(http, states=UNFINISHED):
+async def _let_finish(casts: list[Cast], children: Children, *, start: float) -> None:
+    """Until the service has nothing unfinished, and nothing that the control still has could be on time."""
+    service, *others = [cast.side for cast in casts]
+    last_s = max((one.patience_ends_s for side in others for one in side.asked), default=0.0)
+    by = time.monotonic() + max(PATIENCE_S.values()) + GRACE_S
+    while time.monotonic() < by:
         children.check()
-        await asyncio.sleep(0.25)
+        service_busy = bool(await listed_ids(service.http, states=UNFINISHED))
+        others_busy = time.monotonic() - start < last_s and any(cast.watch.last.running for cast in casts[1:])
+        if not service_busy and not others_busy:
+            return
+        await asyncio.sleep(0.5)
 
 
 async def _result(cast: Cast, *, start_ms: int, end_s: float) -> Result:
@@ -239,9 +245,9 @@ def _request(asked: Asked, run: RunFacts | None) -> dict[str, object]:
     }
 
 
-def _verdict(service: Result, status: int, machine: dict[str, float], console: Console) -> int:
-    checked = service.checked
-    if machine["lag_p99_s"] > SATURATED_LAG_S:
+def _verdict(results: list[Result], status: int, machine: dict[str, float], console: Console) -> int:
+    checked = results[0].checked
+    if machine["lag_p99_s"] > SATURATED_LAG_S or any(one.cast.watch.missed for one in results):
         console.print("[yellow]The machine was too busy: part of what you see is its load, not the provider's.[/]")
     if not checked.kept:
         console.print(

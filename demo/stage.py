@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import sys
@@ -33,10 +34,10 @@ class Cast:
 
 async def set_stage(children: Children, plan: Plan, out: Path, *, control: bool, provider: str | None) -> list[Cast]:
     """Start both sides and wait until they answer. ``provider``: a real one's base URL, instead of simulated ones."""
-    return [
-        await _service(children, plan, out, provider),
-        *([await _control(children, plan, out)] if control else []),
-    ]
+    starting = [_service(children, plan, out, provider)]
+    if control:
+        starting.append(_control(children, plan, out))
+    return list(await asyncio.gather(*starting))
 
 
 async def _service(children: Children, plan: Plan, out: Path, provider: str | None) -> Cast:

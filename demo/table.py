@@ -27,8 +27,8 @@ def _ratio(value: float | None) -> str:
 
 
 CAPTION = (
-    "On time: within the user's patience, counted from when they first asked. No limits: the same workflow with every "
-    "run started at once, the SDK's two retries times three immediate ones, the large model only, no deadline enforced."
+    "On time: within the user's patience, counted from when they first asked. No limits: the same workflow, each run "
+    "started at once, the SDK's two retries times three immediate ones, the large model only, no deadline enforced."
 )
 
 ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (

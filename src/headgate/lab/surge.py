@@ -104,7 +104,7 @@ class ProviderError(RuntimeError):
     def __init__(self, answer: Answer) -> None:
         self.status_code = answer.status
         wait_s = answer.retry_after_s
-        self.headers = {} if wait_s is None else {"retry-after-ms": str(round(1000 * wait_s))}
+        self.headers = {} if wait_s is None else {"retry-after": f"{wait_s:.0f}"}
         super().__init__(f"{answer.status} {answer.code}")
 
 

@@ -91,6 +91,7 @@ class Answer:
     """The error's code; empty when fine."""
     message: str = ""
     retry_after_s: float | None = None
+    """Whole seconds, at least one, as ``Retry-After`` tells them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -258,10 +259,9 @@ class Pool:
                 continue
             taken = budget.spend(min(amount, budget.wish.size), now)
             if not taken.granted:
-                name = budget.wish.name
-                return Answer(
-                    429, "rate_limit_exceeded", f"Rate limit reached for {name} per minute.", taken.wait_ms / 1000
-                )
+                words = f"Rate limit reached for {budget.wish.name} per minute."
+                wait_s = max(1.0, math.ceil(taken.wait_ms / 1000 - _CLOSE))
+                return Answer(429, "rate_limit_exceeded", words, wait_s)
         return None
 
     def _speed(self) -> float:

@@ -212,8 +212,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 async def _fail(send: Send, answer: Answer, told: dict[str, str]) -> None:
     headers = dict(told)
     if answer.retry_after_s is not None:
-        headers["retry-after-ms"] = str(max(1, round(answer.retry_after_s * 1000)))
-        headers["retry-after"] = str(max(1, round(answer.retry_after_s)))
+        headers["retry-after"] = f"{answer.retry_after_s:.0f}"
     await _json(send, answer.status, _error(answer.status, answer.code, answer.message), headers)
 
 
