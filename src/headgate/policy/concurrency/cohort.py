@@ -1,264 +1,315 @@
-"""v1"""
+"""The cohort limiter: finds and follows a dependency's capacity from a few calls at a time.
+
+Decides: the number of calls in flight, a real level within ``least``..``most`` of which the whole part is enforced.
+
+Evidence, and what it does:
+
+* *Latency.* Calls are judged in groups of ten to 64 (a *cohort*), as many as make the mean of the log of latency
+  by predicted size (by nothing, when sizes are unknown) certain to about 0.14. A cohort is judged when 60 %
+  have ended; the rest count as at least as slow as they are old. Its mean, with the calls in flight
+  that it saw, updates a belief about where the knee is and how slow the dependency is in itself (`knee`). The level
+  goes to a little above the knee, at most ×1.6 up and ×0.5 down. Only calls sent after a cut judge what it did.
+* *Slowness that is not ours* raises the believed base, not the load's part: cutting stops by itself, the level
+  returns, and one change is reported as ``provider_slow``.
+* *Soundings.* Every sixth cohort is sent with more calls in flight (is the knee still there?), or with
+  fewer when the base has become uncertain.
+* *Refusals* cut at once, once for each generation, and leave a wall (`wall`).
+* *Silence.* All calls in flight together have a chance of having stayed silent since the last answer; below 1 in
+  150,000, or when half of them (at least four) are later than two spreads, the level is cut ×0.7, once for each
+  generation: a dependency that accepts and never answers is noticed long before any timeout.
+* *Memory pressure* above 85 % stops growth until it is below 80 %, above 92 % it cuts ×0.7, at most every 10 s.
+* *Failures* say nothing about capacity and are left to the breaker; an empty answer in no time is not fast.
+
+Invariants: at most one cut for each generation; a call of an older generation never cuts; the level grows only while
+the limit holds work back. State is bounded: one cohort, one grid, one entry for each call in flight.
+
+Trade-offs: about one cohort in six is an experiment, which costs a percent or two of capacity or a little latency.
+Known failures: two knees (a shared database behind a pool) are seen as the lower one; a base and a knee that
+change at the same moment take several cohorts to be told apart; under a cap that moves quickly it
+lags by the probe's wait; fewer than ten calls between two changes of the dependency cannot be followed by anybody.
+
+Sources: generation stamps (Envoy, sia), once-per-round cuts (TCP), the latency gradient with an allowance
+(Gradient2), "did latency follow the load" (Uber's and failsafe-go's correlation), the mixture of Kalman filters
+(Alspach and Sorenson, 1972); the rest was chosen on simulated plants (``bench/plants.py``).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from headgate.model.outcome import Outcome
 from headgate.policy.concurrency.knee import KneeBelief
+from headgate.policy.concurrency.latency_sample import censored_mean, log_ratio, overdue
 from headgate.policy.concurrency.limiter import Stamp
 from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.wall import Wall
 
 START = 4
 LEAST_CALLS, MOST_CALLS = 10, 64
 EVIDENCE = 50.0
+"""Calls per squared spread: the standard error of a cohort is 1 / √50 = 0.14."""
 DONE = 0.6
 QUANTILE, MARGIN = 0.6, 0.18
+"""The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
 UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
-SOUND = 0.6
+SOUND_EVERY, SOUND_DOWN, SOUND_UP = 6, 0.6, 1.4
 UNSURE = 0.1
-PROBE_CALLS, PROBE_CALLS_MOST = 80, 200
+"""A base known worse than this (standard deviation of the log) is sounded from below."""
 HOLD_S = 1.5
+"""No second cut by refusals sooner than this."""
+CUT = 0.7
 SILENCE = 12.0
-IN_A_ROW = 5
-
-
-def censored_mean(ended: list[float], unended: list[float], guess: float, spread: float) -> tuple[float, float]:
-    """Mean and spread of normal values of which ``unended`` are only known to be at least so large."""
-    n = len(ended) + len(unended)
-    mean, most = guess, 3.0
-    squares = 0.0
-    for _ in range(12):
-        total = squares = 0.0
-        for x in ended:
-            d = max(-most * spread, min(most * spread, x - mean))
-            total += d
-            squares += d * d
-        for c in unended:
-            z = (c - mean) / spread
-            if z > most:
-                total += most * spread
-                squares += (most * spread) ** 2
-                continue
-            tail = 0.5 * math.erfc(z * 0.7071067811865476)
-            hazard = 0.3989422804014327 * math.exp(-0.5 * z * z) / tail
-            total += spread * hazard
-            squares += spread * spread * (1 + z * hazard)
-        mean += total / n
-        if abs(total) < 0.01 * n:
-            break
-    return mean, math.sqrt(max(squares / n - (total / n) ** 2, 1e-4))
-
-
-def overdue(z: float) -> float:
-    """Minus the log of the chance that a normal value is above ``z``."""
-    return -math.log(0.5 * math.erfc(z * 0.7071067811865476)) if z < 8 else 0.5 * z * z + math.log(z) + 0.919
+"""Minus the log of the chance by which silence is taken for a stall."""
+LATE, LATE_LEAST = 2.0, 4
+SLOW, SLOW_OVER = math.log(1.5), math.log(1.2)
+"""A base so far above the usual one is reported as the provider's slowness, and over below the second."""
+MEMORY_CUT, MEMORY_FULL, MEMORY_FREE, MEMORY_HOLD_S = 0.92, 0.85, 0.80, 10.0
 
 
 @dataclass(slots=True)
 class _Cohort:
+    """Calls that are judged together."""
+
     number: int
     wanted: int
     sent: int = 0
     bound: int = 0
-    logs: list[float] = field(default_factory=list)
+    """How many were sent while the limit held work back."""
+    log_calls: float = 0.0
+    """Sum of the logs of the calls in flight that its members saw."""
+    ended: list[float] = field(default_factory=list)
+    timed_out: list[float] = field(default_factory=list)
     void: int = 0
-    failed: int = 0
-    inflight: float = 0.0
-    refused: int = 0
+    """Members that ended without saying anything about latency."""
+    refused: bool = False
 
     @property
-    def ended(self) -> int:
-        return len(self.logs) + self.void + self.failed
+    def is_due(self) -> bool:
+        return self.sent >= self.wanted and self.gone >= DONE * self.sent
+
+    @property
+    def gone(self) -> int:
+        return len(self.ended) + len(self.timed_out) + self.void
 
 
 class CohortLimiter:
+    """The state of one resource. Times in seconds, monotonic; ``least`` and ``most`` as in ``concurrency: 1..64``."""
+
     def __init__(self, least: int, most: int, *, start: int | None = None) -> None:
+        if not 1 <= least <= most:
+            raise ValueError(f"an adaptive limit needs 1 <= least <= most, got {least!r}..{most!r}")
         self._least, self._most = least, most
         self._level = float(min(most, max(least, START if start is None else start)))
         self.generation = 0
-        self._live: set[Stamp] = set()
+        self._live: dict[Stamp, None] = {}
         self._belief = KneeBelief(least, most)
+        self._wall = Wall()
         self._spread = 0.7
         self._center = 0.0
+        """The mean of the last cohort."""
+        self._judged = 0
         self._number = 0
-        self._ruled = 0
         self._cohort = self._new_cohort()
-        self._wall: int | None = None
-        self._probe_calls = PROBE_CALLS
-        self._since_refusal = 0
-        self._strikes = 0
-        self._hold_until = -math.inf
         self._sounding: float | None = None
+        """The level to come back to while a sounding is out."""
         self._calm = 0
-        self._sound_after = 5
-        self._memory = False
+        """Cohorts since the last sounding."""
+        self._hold_until = -math.inf
         self._last_answer = -math.inf
-        self._last_refusal = -math.inf
-        self._accepted = (0.0, 0)
-        self._before_refusals = 0.0
-        self._in_a_row = 0
-        self._at_random = False
+        self._usual: float | None = None
+        self.slowdown = 1.0
+        """How many times as slow as usual the dependency is, our own load left out; 1 unless reported."""
+        self._crowded = False
+        self._memory_hold_until = -math.inf
 
     @property
     def limit(self) -> int:
         return max(1, int(self._level + 1e-9))
 
     def begin(self, *, inflight: int, size: float | None, now: float) -> Stamp:
-        stamp = Stamp(self.generation, now, size or 1.0, inflight, inflight >= 0.8 * self.limit)
-        self._live.add(stamp)
+        size = size if size is not None and 0 < size < math.inf else 1.0
+        stamp = Stamp(self.generation, now, size, inflight, inflight >= 0.8 * self.limit)
+        self._live[stamp] = None
         cohort = self._cohort
         if cohort.sent < cohort.wanted:
+            stamp.cohort = cohort.number
             cohort.sent += 1
             cohort.bound += stamp.bound
-            cohort.inflight += math.log(inflight)
-            stamp.cohort = cohort.number
+            cohort.log_calls += math.log(inflight)
         return stamp
 
     def end(self, stamp: Stamp, outcome: Outcome, *, inflight: int, now: float) -> Change | None:
-        self._live.discard(stamp)
+        if self._live.pop(stamp, self) is self:
+            return None  # it has ended before
+        change = None
         if outcome is Outcome.OVERLOADED:
             change = self._refused(stamp, now)
-            if change is not None:
-                return change
-        elif outcome is Outcome.OK:
-            self._since_refusal += 1
-            if self._wall is not None and stamp.inflight >= self._wall and stamp.generation == self.generation:
-                self._wall = None
-                self._ruled = 0
-                self._probe_calls = PROBE_CALLS
-        if outcome in (Outcome.OK, Outcome.FAILED):
+        elif outcome in (Outcome.OK, Outcome.FAILED, Outcome.CALLER_ERROR):
             self._last_answer = now
-        cohort = self._cohort
-        if stamp.cohort != cohort.number:
-            return None
-        if outcome in (Outcome.OK, Outcome.TIMEOUT):
-            cohort.logs.append(math.log(max(now - stamp.begun_at, 1e-6) / stamp.size))
-        elif outcome is Outcome.FAILED:
-            cohort.failed += 1
-        else:
-            cohort.void += 1
-            cohort.refused += outcome is Outcome.OVERLOADED
-        if cohort.sent >= cohort.wanted and cohort.ended >= DONE * cohort.sent:
-            return self._close(now)
-        return None
+            if outcome is Outcome.OK and stamp.generation == self.generation:
+                self._wall.accepted(stamp.inflight, stamp.begun_at)
+        self._record(stamp, outcome, now)
+        return self._judge(now) if change is None and self._cohort.is_due else change
 
     def tick(self, *, now: float) -> Change | None:
-        if not self._belief.known:
+        """The alarm for silence. A stall is cut once; what was sent before the cut does not cut again."""
+        if not self._judged:
             return None
-        middle, spread = self._center, 1.15 * self._spread
-        late, silence, live = 0, 0.0, 0
+        spread, late, live, silence = 1.15 * self._spread, 0, 0, 0.0
         for stamp in self._live:
             if stamp.generation != self.generation:
                 continue
             live += 1
-            z = (math.log(max(1e-6, now - stamp.begun_at) / stamp.size) - middle) / spread
-            late += z > 2.0
+            z = (log_ratio(now - stamp.begun_at, stamp.size) - self._center) / spread
+            late += z > LATE
             silence += overdue(z)
             if stamp.begun_at < self._last_answer:
-                silence -= overdue((math.log((self._last_answer - stamp.begun_at) / stamp.size) - middle) / spread)
-        if silence < SILENCE and (late < 4 or 2 * late < live):
+                before = log_ratio(self._last_answer - stamp.begun_at, stamp.size)
+                silence -= overdue((before - self._center) / spread)
+        if silence < SILENCE and (late < LATE_LEAST or 2 * late < live):
             return None
-        return self._cut(self._level * 0.7, "stall", now, late=float(late), live=float(live), silence=silence)
+        return self._cut(CUT * self._level, "stall", late=float(late), live=float(live), silence=silence)
 
-    # refusals
+    def press(self, pressure: float, *, now: float) -> Change | None:
+        """Memory pressure of this process or its container, 0..1."""
+        self._crowded = pressure > (MEMORY_FREE if self._crowded else MEMORY_FULL)
+        if pressure <= MEMORY_CUT or now < self._memory_hold_until:
+            return None
+        self._memory_hold_until = now + MEMORY_HOLD_S
+        return self._cut(CUT * self._level, "memory", pressure=pressure)
+
+    def restart(self, *, now: float) -> Change | None:
+        """The breaker closed again: a quarter of the level, and up again by cohorts. What is believed stays."""
+        self._last_answer = now
+        return self._cut(self._level / 4, "restart")
+
+    def configure(self, least: int, most: int) -> Change | None:
+        """Another range; what was believed within the old one is forgotten, the level is kept where it fits."""
+        if not 1 <= least <= most:
+            raise ValueError(f"an adaptive limit needs 1 <= least <= most, got {least!r}..{most!r}")
+        self._least, self._most = least, most
+        self._belief, self._judged, self._usual = KneeBelief(least, most), 0, None
+        return self._cut(self._level, "config", least=float(least), most=float(most))
+
+    def _record(self, stamp: Stamp, outcome: Outcome, now: float) -> None:
+        cohort = self._cohort
+        if stamp.cohort != cohort.number:
+            return
+        if outcome is Outcome.OK:
+            cohort.ended.append(log_ratio(now - stamp.begun_at, stamp.size))
+        elif outcome is Outcome.TIMEOUT:
+            cohort.timed_out.append(log_ratio(now - stamp.begun_at, stamp.size))
+        else:
+            cohort.void += 1
+            cohort.refused = cohort.refused or outcome is Outcome.OVERLOADED
 
     def _refused(self, stamp: Stamp, now: float) -> Change | None:
-        self._since_refusal = 0
-        last, self._last_refusal = self._last_refusal, now
         if stamp.generation != self.generation or now < self._hold_until:
             return None
-        taken = any(other.begun_at > last and other.inflight >= stamp.inflight for other in self._live)
-        self._in_a_row = 1 if taken else self._in_a_row + 1
-        if self._strikes and taken:
-            self._at_random = True
-            self._wall = None
-            level, self._before_refusals = max(self._level, self._before_refusals), 0.0
-            return self._move(level, "provider_slow", {"inflight": float(stamp.inflight)}) if level > self._level else None
-        if self._at_random and self._in_a_row < IN_A_ROW:
+        later = max((other.inflight for other in self._accepted_since_refusal()), default=0)
+        level = self._wall.refused(stamp.inflight, self._level, later, now)
+        if level > self._level:
+            return self._move(level, "provider_slow", inflight=float(stamp.inflight))
+        if level == self._level:
             return None
-        self._at_random = False
-        accepted = max(1.0, stamp.inflight - 1.0)
-        room = min(self._level, accepted)
-        if self._strikes == 0:
-            self._before_refusals = self._level
-        level = max(room, 0.7 * self._level) if self._strikes == 0 else 0.7 * room
-        if self._wall is not None and stamp.inflight == self._wall:
-            self._probe_calls = min(PROBE_CALLS_MOST, 2 * self._probe_calls)
-        else:
-            self._probe_calls = PROBE_CALLS
-        self._wall = stamp.inflight
-        self._strikes += 1
-        return self._cut(level, "overload", now, accepted=accepted, strikes=float(self._strikes))
-
-    # latency
-
-    def _close(self, now: float) -> Change | None:
-        cohort = self._cohort
-        self._cohort = self._new_cohort()
-        n = len(cohort.logs)
-        if n < LEAST_CALLS // 2:
-            return None
-        unended = [math.log(max(now - s.begun_at, 1e-6) / s.size) for s in self._live if s.cohort == cohort.number]
-        size = n + len(unended) // 2
-        y, wide = censored_mean(cohort.logs, unended, sum(cohort.logs) / n, self._spread)
-        self._spread += 0.25 * (min(2.0, max(0.1, wide)) - self._spread)
-        se = self._spread / math.sqrt(size)
-        if not cohort.refused:
-            self._strikes = 0
-            self._at_random = False
-        bound = 2 * cohort.bound >= cohort.sent
-        self._center = y
-        self._ruled += 1
-        self._belief.observe(cohort.inflight / cohort.sent, y, se)
-        base, error = self._belief.base()
-        inputs = {"inflation": y - base, "se": se, "base": base, "base_sd": error, "knee": math.exp(self._belief.knee(0.5)), "calls": float(size)}
-        if self._sounding is not None:
-            self._sounding = None
-            self._calm = 0
-        else:
-            self._calm += 1
-        wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
-        if self._calm >= self._sound_after and error > UNSURE and self.limit > self._least + 1 and bound:
-            self._sounding = self._level
-            return self._cut(SOUND * min(wish, self._level), "probe", now, **inputs)
-        if wish < self._level:
-            level = max(wish, self._level * math.exp(-DOWN_MOST))
-            return self._cut(level, "latency", now, **inputs) if int(level) < self.limit else self._move(level, "latency", inputs)
-        if not bound or self._memory:
-            return None
-        return self._grow(min(wish, self._level * math.exp(UP_MOST)), now, inputs)
-
-    def _grow(self, level: float, now: float, inputs: dict[str, float]) -> Change | None:
-        reason = "growth"
-        if self._wall is not None and level > self._wall - 1:
-            level = float(self._wall - 1)
-            if self._level >= level:
-                if self._since_refusal < self._probe_calls:
-                    return None
-                level, reason = float(self._wall), "probe"
-        return self._move(level, reason, inputs)
-
-    # moves
-
-    def _cut(self, level: float, reason: str, now: float, **inputs: float) -> Change | None:
-        self.generation += 1
         self._hold_until = now + HOLD_S
+        return self._cut(level, "overload", inflight=float(stamp.inflight))
+
+    def _accepted_since_refusal(self) -> Iterator[Stamp]:
+        since = self._wall.last_at
+        return (s for s in self._live if s.generation == self.generation and s.begun_at > since)
+
+    def _judge(self, now: float) -> Change | None:
+        """A cohort is due: what it says, and where the level goes."""
+        cohort, self._cohort = self._cohort, self._new_cohort()
+        if not cohort.refused:
+            self._wall.clean()
+        if 2 * len(cohort.ended) < LEAST_CALLS:
+            return None
+        running = [log_ratio(now - s.begun_at, s.size) for s in self._live if s.cohort == cohort.number]
+        mean, spread = censored_mean(cohort.ended, running + cohort.timed_out, self._spread)
+        self._center = mean
+        self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
+        error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + len(running) / 2)
+        log_calls = cohort.log_calls / cohort.sent
+        self._belief.observe(log_calls, mean, error)
+        self._judged += 1
+        base, base_error = self._belief.base()
+        wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
+        inputs = {"calls": float(cohort.sent), "inflation": math.exp(mean - base), "error": error, "wish": wish}
+        bound = 2 * cohort.bound >= cohort.sent
+        change = self._steer(wish, base_error, log_calls, bound, inputs)
+        return self._with_slowness(change, base, base_error, inputs)
+
+    def _steer(
+        self, wish: float, base_error: float, log_calls: float, bound: bool, inputs: dict[str, float]
+    ) -> Change | None:
+        if self._sounding is not None:
+            level, self._sounding, self._calm = min(wish, self._sounding * math.exp(UP_MOST)), None, 0
+            return self._go(level, "probe", bound, inputs)
+        self._calm += 1
+        if bound and self._calm >= SOUND_EVERY and self.limit > self._least + 1:
+            self._calm = 0
+            up = base_error <= UNSURE
+            level = min(wish, self._level) * (SOUND_UP if up else SOUND_DOWN)
+            change = self._go(level, "probe", bound, inputs)
+            self._sounding = min(wish, self._level) if change is not None else None
+            return change
+        if not bound and wish >= math.exp(log_calls):
+            return None  # what is in use is not too much, and nothing waits for more
+        low, high = self._level * math.exp(-DOWN_MOST), self._level * math.exp(UP_MOST)
+        level = min(high, max(low, wish))
+        return self._go(level, "latency" if level < self._level else "growth", bound, inputs)
+
+    def _with_slowness(
+        self, change: Change | None, base: float, base_error: float, inputs: dict[str, float]
+    ) -> Change | None:
+        """Compare the base with the usual one, and report once when it has become much slower."""
+        if self._usual is None or base < self._usual:
+            self._usual = base
+        off = base - self._usual
+        if self.slowdown > 1.0:
+            self.slowdown = math.exp(off) if off > SLOW_OVER else 1.0
+        elif off > SLOW and base_error < UNSURE:
+            self.slowdown = math.exp(off)
+            old, new = (change.old, change.new) if change is not None else (self.limit, self.limit)
+            return Change(old, new, "provider_slow", {**inputs, "slowdown": self.slowdown})
+        if off <= SLOW_OVER:
+            self._usual += 0.05 * off
+        return change
+
+    def _go(self, level: float, reason: str, bound: bool, inputs: dict[str, float]) -> Change | None:
+        """To a level that the latencies ask for."""
+        if level < self._level:
+            if int(level) < self.limit:
+                return self._cut(level, reason, **inputs)
+            return self._move(level, reason, **inputs)
+        if not bound or self._crowded:
+            return None
+        level, onto_wall = self._wall.bound(level)
+        if level <= self._level:
+            return None
+        return self._move(level, "probe" if onto_wall else reason, **inputs)
+
+    def _cut(self, level: float, reason: str, **inputs: float) -> Change | None:
+        """To a lower level: a new generation, which alone will say whether it was enough."""
+        self.generation += 1
         if reason != "probe":
             self._sounding = None
-        self._cohort = self._new_cohort()
-        return self._move(level, reason, inputs)
+        return self._move(level, reason, **inputs)
 
-    def _move(self, level: float, reason: str, inputs: dict[str, float]) -> Change | None:
+    def _move(self, level: float, reason: str, **inputs: float) -> Change | None:
         old = self.limit
         self._level = min(float(self._most), max(float(self._least), level))
         self._cohort = self._new_cohort()
-        return None if self.limit == old else Change(old, self.limit, reason, {"generation": self.generation, **inputs})
+        if self.limit == old:
+            return None
+        return Change(old, self.limit, reason, {"generation": float(self.generation), **inputs})
 
     def _new_cohort(self) -> _Cohort:
+        """As many calls as make its mean certain enough; at birth a few, to get away from the start."""
         self._number += 1
-        calls = math.ceil(EVIDENCE * self._spread**2)
-        if not self._ruled:
-            calls = LEAST_CALLS
+        calls = math.ceil(EVIDENCE * self._spread**2) if self._judged else LEAST_CALLS
         return _Cohort(self._number, max(LEAST_CALLS, min(MOST_CALLS, calls)))
