@@ -163,6 +163,16 @@ def test_the_first_key_locks_the_door_for_everybody_within_moments() -> None:
     assert _run(door.caller(_bearer(secret), FAR)) == Caller(key.id, "test", "submit", "acme")
 
 
+def test_who_shows_a_key_is_judged_by_it_at_once() -> None:
+    shelf = KeyShelf()
+    door = _door(shelf)
+    assert _status(door, {}, NEAR) == 200
+    secret, key = _made()
+    assert _run(door.caller(_bearer(secret), NEAR)) is LOCAL_ADMIN
+    _run(shelf.add(key))
+    assert _run(door.caller(_bearer(secret), NEAR)) == Caller(key.id, "test", "submit", "acme")
+
+
 def test_revoking_the_last_key_locks_and_does_not_open() -> None:
     secret, key = _made()
     shelf = KeyShelf(key)

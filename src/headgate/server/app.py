@@ -101,7 +101,7 @@ def _add_problems(api: FastAPI, rng: Random) -> None:
 
     async def bad_query(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
-        mistakes = [(str(one["loc"][-1]) if one["loc"] else "request", str(one["msg"])) for one in error.errors()]
+        mistakes = [(".".join(map(str, one["loc"][1:])) or "request", str(one["msg"])) for one in error.errors()]
         return as_response(invalid(mistakes[:20]))
 
     async def by_status(_request: Request, error: Exception) -> Response:

@@ -223,13 +223,15 @@ class Authenticator:
             ProblemError: 401 without a valid key, 429 after too many failures, 403 from elsewhere while keyless.
             StoreError: keys cannot be read now.
         """
+        secret = _bearer(headers)
+        if secret is not None and not self._keyed:
+            self._keyless_until = -math.inf  # who shows a key is judged by it, also right after the first was made
         if await self.keyless():
             if self.insecure or is_loopback(address):
                 return LOCAL_ADMIN
             raise ProblemError(
                 problem(403, Reason.FORBIDDEN, "this server has no API keys yet and serves only its own machine")
             )
-        secret = _bearer(headers)
         if secret is None:
             raise _unauthenticated("send an API key as Authorization: Bearer hg_… or X-API-Key")
         digest = digest_of(secret)

@@ -172,12 +172,14 @@ def _unsupported(detail: str) -> ProblemError:
 
 
 def _too_large(most: int) -> ProblemError:
+    # The connection stays: closing it with unread bytes underway would reset it and take this answer along. What
+    # still arrives is thrown away, for as long as `headgate.server.protocol` lets it.
     return ProblemError(
         problem(
             413,
             Reason.TOO_LARGE,
             f"the body is larger than {most} bytes",
-            headers=[CLOSE, (b"x-should-retry", b"false")],
+            headers=[(b"x-should-retry", b"false")],
             limit=most,
         )
     )

@@ -1,9 +1,9 @@
 """Uvicorn's HTTP/1.1 protocol with patience that ends.
 
-Uvicorn waits for ever for a request's header lines and for a body's next byte, accepts any number of connections,
-and answers broken HTTP in plain text. Here a connection that has sent no whole header after `HEADERS_S` is closed,
-connections beyond a bound are told so and closed, and broken HTTP gets a problem like everything else. (Bodies have
-their own deadline in `headgate.server.front`.)
+Uvicorn waits for ever for a request's header lines and for a body that nobody reads any more, accepts any number of
+connections, and answers broken HTTP in plain text. Here a connection that has sent no whole header after `HEADERS_S`,
+or no whole body after `BODY_S`, is closed; connections beyond a bound are told so and closed; and broken HTTP gets a
+problem like everything else. (A body that is being read has its own, earlier deadline in `headgate.server.front`.)
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from headgate.model.reason import Reason
 from headgate.server.answers import CLOSE, Answer, problem, temporary
 
 HEADERS_S = 10.0
+BODY_S = 35.0
 HEADERS_MAX = 16 * 1024
 """Bytes of request line and header lines."""
 
@@ -29,7 +30,8 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._phase: Any = None  # h11's state of the client's half, as last seen
         if len(self.connections) > self.connections_max:
             self._write_and_close(
                 temporary(
@@ -41,21 +43,15 @@ class PatientProtocol(H11Protocol):
                 )
             )
             return
-        self._expect_headers()
+        self._limit_phase()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        waiting = self.conn.their_state is h11.IDLE
-        if waiting and self._header_timer is None:
-            self._expect_headers()
-        elif not waiting and self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self.conn.their_state is not self._phase:
+            self._limit_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        self._stop_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -65,12 +61,23 @@ class PatientProtocol(H11Protocol):
             return
         self._write_and_close(problem(400, Reason.INVALID_REQUEST, msg, headers=[CLOSE]))
 
-    def _expect_headers(self) -> None:
-        self._header_timer = self.loop.call_later(HEADERS_S, self._out_of_patience)
+    def _limit_phase(self) -> None:
+        """The client has begun to send something else (or has sent everything): time that."""
+        self._stop_timer()
+        self._phase = self.conn.their_state
+        if self._phase is h11.IDLE:
+            self._timer = self.loop.call_later(HEADERS_S, self._out_of_patience)
+        elif self._phase is h11.SEND_BODY:
+            self._timer = self.loop.call_later(BODY_S, self._out_of_patience)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _out_of_patience(self) -> None:
-        self._header_timer = None
-        if not self.transport.is_closing() and self.conn.their_state is h11.IDLE:
+        self._timer = None
+        if not self.transport.is_closing() and self.conn.their_state is self._phase:
             self.transport.close()
 
     def _write_and_close(self, answer: Answer) -> None:

@@ -78,7 +78,7 @@ async def serve(
         if not insecure and not _is_local(listener) and not await gate.store.keys.all():
             raise HeadgateError(
                 f"refusing to serve {host}: without API keys anybody who reaches it would be admin. Make a key with "
-                "`headgate keys new`, serve 127.0.0.1, or pass --insecure."
+                "`headgate keys create`, serve 127.0.0.1, or pass --insecure."
             )
         app = build_app(gate, insecure=insecure)
         server = _Uvicorn(_config(gate, app))
