@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+from headgate.lab.virtual_time import run_virtual
 
 from . import checks
 from .source import Check, Source, read
@@ -38,7 +42,6 @@ BAD: list[tuple[Check, str]] = [
     (checks.unfinished, "x = 1  # TODO more\n"),
     (checks.unfinished, "def f():\n    raise NotImplementedError\n"),
     (checks.sleeps, "time.sleep(1)\n"),
-    (checks.sleeps, "async def f():\n    await asyncio.sleep(0.1)\n"),
     (checks.sleeps, "from time import sleep\n"),
     (checks.assertions, "def test_nothing():\n    f()\n"),
 ]
@@ -81,6 +84,16 @@ def test_accepts_the_good(check: Check, text: str) -> None:
 
 def test_objects_to_an_empty_file_name() -> None:
     assert checks.names(Source("src/headgate/utils.py", "")) != []
+
+
+def test_sleeping_in_real_time_is_seen() -> None:
+    async def sleeper(seconds: float) -> str:
+        return await asyncio.sleep(seconds, "slept")
+
+    with pytest.raises(AssertionError, match="real time"):
+        asyncio.run(sleeper(0.1))
+    assert asyncio.run(sleeper(0)) == "slept"
+    assert run_virtual(lambda _: sleeper(3600)) == "slept"
 
 
 def test_every_check_has_a_bad_sample() -> None:
