@@ -110,8 +110,6 @@ def claim(tx: Transaction, request: ClaimRequest, workflows: str) -> list[Claim]
     left = sum(count for _, count in request.lanes)
     if request.total is not None:
         left = min(left, request.total)
-    if request.total is not None:
-        left = min(left, request.total)
     if request.max_running is not None:
         left = min(left, request.max_running - tx.numbers.running())
     claims: list[Claim] = []

@@ -47,7 +47,7 @@ WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
 
 -- name: finish_run
 -- seq, state, reason, detail, result, now, calls, model tokens, degraded
-UPDATE runs SET state = ?2, reason = ?3, detail = ?4, result = ?5, finished_ms = ?6, used_calls = ?7,
+UPDATE runs SET state = ?2, reason = ?3, detail = coalesce(?4, detail), result = ?5, finished_ms = ?6, used_calls = ?7,
   used_model_tokens = ?8, degraded = max(degraded, ?9), due_ms = NULL, lease_until_ms = NULL
 WHERE seq = ?1
 
