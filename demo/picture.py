@@ -115,7 +115,8 @@ def _traffic(axes: Axes, story: Story, seconds: int) -> None:
     on_time, too_late = per_second(good, seconds), per_second(late, seconds)
     axes.bar(x, on_time, width=1.0, align="edge", color=GOOD, label="finished on time")
     axes.bar(x, too_late, width=1.0, align="edge", bottom=on_time, color=LATE, label="finished late")
-    axes.set_title(f"{story.name}: runs per second")
+    axes.set_title(story.name, fontsize=12)
+    axes.set_ylabel("runs per second")
     axes.legend(
         loc="lower right", bbox_to_anchor=(1.01, 0.985), fontsize=7.5, frameon=False, ncols=4, columnspacing=1.0
     )
@@ -127,7 +128,8 @@ def _ages(axes: Axes, story: Story, end_s: float) -> None:
     queued = [(look.at_s, look.oldest_s if look.waiting else 0.0) for look in story.looks]
     if any(age for _, age in queued):
         axes.plot(*zip(*queued, strict=True), color="#3973b8", lw=1.2, label="oldest waiting run")
-    axes.set_title("age, s")
+    axes.set_title("age of the oldest run")
+    axes.set_ylabel("seconds")
     axes.legend(loc="upper left", fontsize=8, frameon=False)
 
 
