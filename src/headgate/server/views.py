@@ -150,7 +150,7 @@ def json_value(text: str) -> Any:
     """Stored JSON text as a value; a damaged row is shown as the text it holds rather than failing the page."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
