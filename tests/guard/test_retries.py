@@ -343,3 +343,18 @@ def test_a_circle_of_fallbacks_ends() -> None:
         assert broken.calls == 2
 
     run_virtual(main)
+
+
+def test_a_retry_that_is_refused_is_not_paid_for() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, retry=THREE, queue={"depth": 5, "max_age": "5s"})
+        budget = github.turnstile.evidence.retry_budget
+        before = budget.balance(clock.monotonic())
+        with pytest.raises(Overloaded) as refused:
+            await github.call(failing_first(1, ProviderError(429, {"retry-after": "200"})))
+        assert isinstance(refused.value.__cause__, ProviderError)
+        assert refused.value.reason == "rate_limited"
+        assert github.statistics().retries == 1
+        assert budget.balance(clock.monotonic()) == before
+
+    run_virtual(main)
