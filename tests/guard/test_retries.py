@@ -347,7 +347,7 @@ def test_a_circle_of_fallbacks_ends() -> None:
 
 def test_a_retry_that_is_refused_is_not_paid_for() -> None:
     async def main(clock: LoopClock) -> None:
-        github = tool(clock, retry=THREE, queue={"depth": 5, "max_age": "5s"})
+        github = tool(clock, retry={"attempts": 3, "max_delay": "1s"}, queue={"depth": 5, "max_age": "5s"})
         budget = github.turnstile.evidence.retry_budget
         before = budget.balance(clock.monotonic())
         with pytest.raises(Overloaded) as refused:
