@@ -9,6 +9,7 @@ stale owner must have stopped acting, because another may begin.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from random import Random
@@ -68,11 +69,9 @@ class LeaseKeeper:
         """Send heartbeats until cancelled."""
         wait_s = self._lease_s / 3
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):  # the ordinary case: nobody hurried
                 async with asyncio.timeout(wait_s):
                     await self._soon.wait()
-            except TimeoutError:
-                pass
             self._soon.clear()
             wait_s = self._lease_s / 3 if await self.beat() else self._lease_s / 15 * self._rng.uniform(0.8, 1.2)
 
