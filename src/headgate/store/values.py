@@ -150,6 +150,7 @@ class RunEnd:
     reason: str
     now_ms: int
     detail: str | None = None
+    """``None`` keeps what the row says, such as who asked for the end."""
     result: str | None = None
     used_calls: int = 0
     """Absolute totals over all attempts, as all ``used_*``."""

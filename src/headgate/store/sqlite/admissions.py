@@ -14,7 +14,7 @@ from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
 from headgate.store.sqlite.operations import Operations
-from headgate.store.sqlite.position import position_of, waiting_in
+from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
 from headgate.store.sqlite.transaction import Transaction
 
@@ -71,11 +71,11 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         _copy_steps(tx, offer, source, seq)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
-        position = tx.numbers.queue("", "", offer.lane).waiting - 1
-        if offer.ahead_of:
-            position += waiting_in(tx.numbers.queue, (lane for lane in offer.ahead_of if lane != offer.lane))
+        queue_of = tx.numbers.queue
+        position = queue_of("", "", offer.lane).waiting - 1
+        position += sum(queue_of("", "", lane).waiting for lane in set(offer.ahead_of) if lane != offer.lane)
     else:
-        position = position_of(tx, record, seq, tx.numbers.queue, offer.ahead_of)
+        position = position_in(tx, record, seq, offer.ahead_of)
     return Admission(record, True, position, None, room.limits, room.shadowed)
 
 
@@ -83,7 +83,7 @@ def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
     seq, body_hash = row[RUN_WIDTH], row[RUN_WIDTH + 1]
     record = run_of(row)
     if body_hash == offer.body_hash:
-        return Admission(record, False, position_of(tx, record, seq, tx.numbers.queue, offer.ahead_of))
+        return Admission(record, False, position_in(tx, record, seq, offer.ahead_of))
     return Refusal(
         Reason.IDEMPOTENCY_CONFLICT,
         f"tenant:{offer.tenant}",
@@ -95,7 +95,7 @@ def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
 def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
     record = run_of(row)
     if offer.duplicates is Duplicates.COLLAPSE:
-        return Admission(record, False, position_of(tx, record, row[RUN_WIDTH], tx.numbers.queue, offer.ahead_of))
+        return Admission(record, False, position_in(tx, record, row[RUN_WIDTH], offer.ahead_of))
     return Refusal(
         Reason.DUPLICATE,
         f"workflow:{offer.workflow}",

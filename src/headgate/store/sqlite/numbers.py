@@ -21,9 +21,9 @@ Scope = tuple[str, str, str]
 
 
 class Queue:
-    """The counters of one scope."""
+    """The counters of one scope; ``horizon`` is remembered for `position` and not stored."""
 
-    __slots__ = ("bytes", "dead", "depth", "running", "started", "suspended", "waiting")
+    __slots__ = ("bytes", "dead", "depth", "horizon", "running", "started", "suspended", "waiting")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Queue:
         self.suspended = suspended
         self.dead = dead
         self.started = started
+        self.horizon: float | None = None
 
 
 class LaneTime:
@@ -68,6 +69,8 @@ class Scopes:
         for queue in self.queues:
             if state is _QUEUED:
                 queue.waiting += by
+                if by < 0:
+                    queue.horizon = None
                 if fresh:
                     queue.depth += by
                     queue.bytes += by * size
@@ -82,6 +85,7 @@ class Scopes:
         """A queued run became a running one."""
         for queue in self.queues:
             queue.waiting -= 1
+            queue.horizon = None
             queue.running += 1
             if fresh:
                 queue.depth -= 1

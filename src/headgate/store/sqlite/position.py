@@ -3,51 +3,65 @@
 Exact while few are ahead: counted in the index, up to `COUNTED_AT_MOST`. Beyond that an estimate from the counters:
 the lane's waiting runs are taken to be spread evenly between its virtual time and the largest start it gave.
 Runs of the lanes that go first all count.
+
+Counting a thousand entries for each of thousands of admissions a second would cost more than the admissions. So the
+virtual start of the run at that place, the lane's *horizon*, is remembered until a run leaves the lane: what comes in
+beyond it has at least so many ahead of it and is estimated without counting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from headgate.model.run import RunRecord, RunState
-from headgate.store.sqlite.transaction import Reading
+from headgate.store.sqlite.numbers import LaneTime, Queue
+from headgate.store.sqlite.transaction import Reading, Transaction
 
 COUNTED_AT_MOST = 1000
 
 
-class _Counted(Protocol):
-    waiting: int
-
-
-class QueueOf(Protocol):
-    """Where the counters of a scope come from."""
-
-    def __call__(self, workflow: str, tenant: str, lane: str, /) -> _Counted: ...
-
-
-def waiting_in(queue_of: QueueOf, lanes: Iterable[str]) -> int:
-    """Waiting runs of all these lanes; a lane named twice counts once."""
-    return sum(queue_of("", "", lane).waiting for lane in dict.fromkeys(lanes))
-
-
-def position_of(tx: Reading, run: RunRecord, seq: int, queue_of: QueueOf, ahead_of: Sequence[str]) -> int:
-    """The position of ``run``; 0 also when it does not wait."""
+def position_in(tx: Transaction, run: RunRecord, seq: int, ahead_of: Sequence[str]) -> int:
+    """The position of ``run`` inside a write transaction; 0 also when it does not wait."""
     if run.state is not RunState.QUEUED:
         return 0
-    before = waiting_in(queue_of, (lane for lane in ahead_of if lane != run.lane))
-    row = tx.row("count_ahead_in_lane", run.lane, run.virtual_start, run.submitted_ms, seq, COUNTED_AT_MOST)
-    counted = 0 if row is None else int(row[0])
+    numbers = tx.numbers
+    queue = numbers.queue("", "", run.lane)
+    before = sum(numbers.queue("", "", lane).waiting for lane in dict.fromkeys(ahead_of) if lane != run.lane)
+    if queue.waiting > COUNTED_AT_MOST:
+        if queue.horizon is None:
+            row = tx.row("start_of_nth_in_lane", run.lane, COUNTED_AT_MOST)
+            queue.horizon = None if row is None else row[0]
+        if queue.horizon is not None and run.virtual_start > queue.horizon:
+            return before + _estimate(run, queue.waiting, numbers.lane(run.lane))
+    counted = _count(tx, run, seq)
     if counted < COUNTED_AT_MOST:
         return before + counted
-    return before + max(COUNTED_AT_MOST, _estimate(tx, run, queue_of("", "", run.lane).waiting))
+    return before + _estimate(run, queue.waiting, numbers.lane(run.lane))
 
 
-def _estimate(tx: Reading, run: RunRecord, waiting: int) -> int:
+def position_now(tx: Reading, run: RunRecord, seq: int, ahead_of: Sequence[str]) -> int:
+    """The same from a snapshot that is only read."""
+    if run.state is not RunState.QUEUED:
+        return 0
+    before = sum(_queue(tx, lane).waiting for lane in dict.fromkeys(ahead_of) if lane != run.lane)
+    counted = _count(tx, run, seq)
+    if counted < COUNTED_AT_MOST:
+        return before + counted
     row = tx.row("lane_numbers", run.lane)
-    if row is None:
-        return waiting - 1
-    virtual_time, last_start = row
-    span = last_start - virtual_time
-    part = 1.0 if span <= 0 else min(1.0, max(0.0, (run.virtual_start - virtual_time) / span))
-    return int(part * (waiting - 1))
+    return before + _estimate(run, _queue(tx, run.lane).waiting, LaneTime() if row is None else LaneTime(*row))
+
+
+def _queue(tx: Reading, lane: str) -> Queue:
+    row = tx.row("queue_numbers", "", "", lane)
+    return Queue() if row is None else Queue(*row)
+
+
+def _count(tx: Reading, run: RunRecord, seq: int) -> int:
+    row = tx.row("count_ahead_in_lane", run.lane, run.virtual_start, run.submitted_ms, seq, COUNTED_AT_MOST)
+    return 0 if row is None else int(row[0])
+
+
+def _estimate(run: RunRecord, waiting: int, time: LaneTime) -> int:
+    span = time.last_start - time.virtual_time
+    part = 1.0 if span <= 0 else min(1.0, max(0.0, (run.virtual_start - time.virtual_time) / span))
+    return max(COUNTED_AT_MOST, int(part * (waiting - 1)))

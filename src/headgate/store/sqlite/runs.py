@@ -10,9 +10,8 @@ from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
 from headgate.store.protocols import Overview, QueueState, RunFilter
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
-from headgate.store.sqlite.numbers import Queue
 from headgate.store.sqlite.operations import Operations
-from headgate.store.sqlite.position import position_of
+from headgate.store.sqlite.position import position_now
 from headgate.store.sqlite.rows import step_of
 from headgate.store.sqlite.transaction import Reading, Transaction
 
@@ -78,17 +77,12 @@ def _page(tx: Reading, wanted: RunFilter) -> list[RunRecord]:
 
 def _position(tx: Reading, run_id: str, ahead_of: Sequence[str]) -> int:
     """From one snapshot, and from the row as it is now."""
-
-    def queue_of(workflow: str, tenant: str, lane: str, /) -> Queue:
-        row = tx.row("queue_numbers", workflow, tenant, lane)
-        return Queue() if row is None else Queue(*row)
-
     with tx.snapshot():
         run = run_by_id(tx, run_id)
         if run is None:
             return 0
         found = tx.row("run_to_cancel", run_id)
-        return 0 if found is None else position_of(tx, run, found[0], queue_of, ahead_of)
+        return 0 if found is None else position_now(tx, run, found[0], ahead_of)
 
 
 def _overview(tx: Reading) -> Overview:

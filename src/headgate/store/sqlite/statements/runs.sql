@@ -38,6 +38,11 @@ SELECT count(*) FROM (
   WHERE state = 'queued' AND lane = ?1 AND (virtual_start, submitted_ms, seq) < (?2, ?3, ?4) LIMIT ?5
 )
 
+-- name: start_of_nth_in_lane
+-- lane, n
+SELECT virtual_start FROM runs INDEXED BY runs_to_claim
+WHERE state = 'queued' AND lane = ?1 ORDER BY virtual_start, submitted_ms, seq LIMIT 1 OFFSET ?2
+
 -- name: queues_of_overview
 SELECT workflow, tenant, lane, depth, bytes, running, started, waiting, suspended, dead FROM queues
 WHERE tenant = '' ORDER BY workflow, lane
