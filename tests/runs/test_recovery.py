@@ -334,3 +334,26 @@ def test_replays_of_a_dead_letter_keep_its_idempotency_keys(tmp_path: Path) -> N
         assert keys[0] == keys[1]
 
     on_bench(tmp_path, main)
+
+
+def test_a_store_that_fails_is_told_and_leaving_stays_possible(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            await asyncio.sleep(1.0)
+
+        bench.workflow(job)
+        worker = await bench.worker()
+        await bench.submit()
+        await bench.passes(0.5)
+        await bench.upkeep.stop()
+        await bench.store.close()
+        await bench.passes(10.0)
+        assert worker.statistics().unwritten == 1
+        assert worker.statistics().heartbeat_age_s > 9.0
+        began = bench.clock.monotonic()
+        await worker.stop()
+        assert bench.clock.monotonic() - began < 40.0
+        assert {event.fields["operation"] for event in bench.told("store_failed")} >= {"claim", "finish", "extend"}
+        assert bench.told("run_finished") == []
+
+    on_bench(tmp_path, main)

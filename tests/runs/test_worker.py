@@ -214,7 +214,7 @@ def test_a_running_run_is_cancelled_at_the_next_heartbeat(tmp_path: Path) -> Non
         await bench.passes(1.0)
         await bench.store.runs.cancel(run_id, tenant=None, now_ms=bench.clock.now_ms(), detail="by ann")
         ended = await bench.ended(run_id)
-        assert (ended.state, ended.reason) == (RunState.CANCELLED, Reason.CANCELLED)
+        assert (ended.state, ended.reason, ended.detail) == (RunState.CANCELLED, Reason.CANCELLED, "by ann")
         assert bench.clock.monotonic() <= 5.5
         assert worker.statistics().finished == {"cancelled": 1}
 

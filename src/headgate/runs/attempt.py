@@ -153,6 +153,7 @@ class Attempt:
     async def alone(self) -> AsyncIterator[None]:
         """No other task of this attempt is in a call, and none begins one inside. The lease is certain."""
         mine = asyncio.current_task()
+        await asyncio.sleep(0)  # branches that were started together with this one come to their first call
         await self.boundary()
         while self.asking or self.open_calls - {mine} or not self._trusted():
             await self._change()

@@ -154,7 +154,8 @@ class Run:
     async def approval(self, queue: str, payload: Any) -> dict[str, Any]:
         """Ask people, and wait without holding anything (the run is suspended until somebody answers).
 
-        Returns ``{"approved_by": ..., "note": ...}``. Other branches of the workflow reach their next step first.
+        Returns ``{"approved_by": ..., "note": ...}``. Before that, other branches of the workflow come to rest: none
+        of them is in a call.
 
         Raises:
             ApprovalDenied: somebody said no, or nobody answered in time and the queue's rule is to deny.

@@ -88,7 +88,7 @@ def of_stop(attempt: Attempt) -> Verdict | None:
         case Stop.DEADLINE:
             return Finish(RunState.EXPIRED, Reason.DEADLINE_PASSED, "its deadline passed while it ran")
         case Stop.CANCEL:
-            return Finish(RunState.CANCELLED, Reason.CANCELLED, attempt.run.detail)
+            return Finish(RunState.CANCELLED, Reason.CANCELLED)  # the row says who asked
         case Stop.NOW:
             return PutBack(Reason.DRAINING)
         case Stop.STEP:
