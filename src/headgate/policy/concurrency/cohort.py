@@ -5,7 +5,7 @@ Decides: the number of calls in flight, a real level within ``least``..``most`` 
 Evidence, and what it does:
 
 * *Latency.* Calls are judged in groups of ten to 64 (a *cohort*), as many as make the mean of the log of latency
-  by predicted size (by nothing, when sizes are unknown) certain to about 0.14. A cohort is judged when 60 %
+  by predicted size (by nothing, when sizes are unknown) certain to about 0.2. A cohort is judged when 60 %
   have ended; the rest count as at least as slow as they are old. Its mean, with the calls in flight
   that it saw, updates a belief about where the knee is and how slow the dependency is in itself (`knee`). The level
   goes to a little above the knee, at most ×1.6 up and ×0.5 down. Only calls sent after a cut judge what it did.
@@ -48,8 +48,8 @@ from headgate.policy.concurrency.wall import Wall
 
 START = 4
 LEAST_CALLS, MOST_CALLS = 10, 64
-EVIDENCE = 50.0
-"""Calls per squared spread: the standard error of a cohort is 1 / √50 = 0.14."""
+EVIDENCE = 25.0
+"""Calls per squared spread: the standard error of a cohort is 1 / √25 = 0.2."""
 DONE = 0.6
 QUANTILE, MARGIN = 0.6, 0.18
 """The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
@@ -116,6 +116,8 @@ class CohortLimiter:
         """The level to come back to while a sounding is out."""
         self._calm = 0
         """Cohorts since the last sounding."""
+        self._sound_up = False
+        """Which way the last sounding went."""
         self._hold_until = -math.inf
         self._last_answer = -math.inf
         self._usual: float | None = None
@@ -252,7 +254,7 @@ class CohortLimiter:
         self._calm += 1
         if bound and self._calm >= SOUND_EVERY and self.limit > self._least + 1:
             self._calm = 0
-            up = base_error <= UNSURE
+            up = self._sound_up = base_error <= UNSURE or not self._sound_up
             level = min(wish, self._level) * (SOUND_UP if up else SOUND_DOWN)
             change = self._go(level, "probe", bound, inputs)
             self._sounding = min(wish, self._level) if change is not None else None

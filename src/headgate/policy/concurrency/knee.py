@@ -20,7 +20,7 @@ STEP = 0.12
 CELLS_MOST = 64
 KNEE_DRIFTS = 0.15
 """Part of the belief that moves to the neighbouring cells with each observation."""
-KNEE_JUMPS = 0.03
+KNEE_JUMPS = 0.05
 BASE_DRIFT = 0.01
 """Standard deviation per observation."""
 BASE_JUMPS = 0.02

@@ -22,9 +22,9 @@ import math
 CUT = 0.7
 PROBE_PER_SLOT, PROBE_LEAST, PROBE_MOST = 10, 20, 200
 """Good calls between two steps onto the wall: per slot, and the bounds."""
-RARE = 0.005
+RARE = 0.001
 """A row of refusals less likely than this by chance is taken for a wall."""
-MEMORY = 0.99
+MEMORY = 0.98
 """How much of the evidence of chance refusals is kept from call to call."""
 
 
@@ -73,7 +73,7 @@ class Wall:
         self._row = 1 if taken else self._row + 1
         if inflight == 1:
             return level
-        if taken >= inflight and self._strikes:
+        if taken >= inflight and (self._strikes or self._random > RARE):
             self._random = self._random * MEMORY + (1 - MEMORY)
             self.count, before, self._before = None, self._before, 0.0
             return max(level, before)
