@@ -23,7 +23,7 @@ async def open_store(url: str, *, mode: Literal["thread", "inline"] = "thread") 
     Args:
         url: ``sqlite:///…`` as above.
         mode: ``thread`` lets one thread write and one read, for any number of callers on any event loop.
-            ``inline`` does both on the running event loop, which makes a run on virtual time repeatable.
+            ``inline`` does both on the running event loop, and is the one for virtual time: a run repeats exactly.
 
     Raises:
         StoreError: the URL is not understood; the file cannot be opened, is damaged, belongs to another program,

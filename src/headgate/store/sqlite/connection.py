@@ -78,8 +78,12 @@ def connect_reader(path: Path) -> apsw.Connection:
 
 
 def _check_ours(db: apsw.Connection, path: Path) -> None:
+    # One transaction, so that a new file is not seen half made by another process.
+    db.execute("BEGIN")
     marked = db.pragma("application_id")
-    if marked == 0 and db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+    tables = db.execute("SELECT count(*) FROM sqlite_schema").get
+    db.execute("COMMIT")
+    if marked == 0 and tables == 0:
         return
     if marked != APPLICATION_ID:
         raise StoreError(f"{path} is a SQLite file of another program (application id {marked}); it is left alone")
