@@ -137,7 +137,8 @@ class Bench:
 def vanish(worker: Worker) -> None:
     """The worker's process is gone: nothing more is done or written."""
     carrier = worker._carrier
-    for task in [*worker._loops, *carrier.tasks]:
+    running = [attempt.task for attempt in carrier.running if attempt.task is not None]
+    for task in [*worker._loops, *carrier.tasks, *running]:
         task.cancel()
     for attempt in carrier.keeper.held.values():
         attempt.ended = True

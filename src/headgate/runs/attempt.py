@@ -8,7 +8,6 @@ the cancellation still ends as cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
@@ -20,6 +19,7 @@ from headgate.store.protocols import Claim
 
 GRACE_S = 5.0
 """How long cancelled code may take to end before it is left to itself."""
+ERRORS_KEPT = 16
 INSISTING_S = 0.05
 """How long a workflow that goes on after it was stopped waits for each further refusal."""
 
@@ -98,8 +98,8 @@ class Attempt:
         self.asking = False
         """A question is being put, which will suspend the run: no call may begin meanwhile."""
         self.changed: asyncio.Event | None = None
-        self.call_errors: deque[BaseException] = deque(maxlen=16)
-        """The latest exceptions that calls on resources raised."""
+        self.call_errors: list[BaseException] = []
+        """The latest exceptions that calls on resources raised, at most ``ERRORS_KEPT``."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -183,6 +183,11 @@ class Attempt:
         self.stop = Stop.LOST
         self.signalled = True
         return AttemptStopped()
+
+    def note_error(self, error: BaseException) -> None:
+        """A call on a resource raised this."""
+        self.call_errors.append(error)
+        del self.call_errors[:-ERRORS_KEPT]
 
     @contextmanager
     def call_open(self) -> Iterator[None]:

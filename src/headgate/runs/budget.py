@@ -28,9 +28,12 @@ class BudgetMeter:
         self._held_tokens = 0
         # The totals in the row are from attempts that ended in good order. One that vanished left its steps; steps
         # copied from the run that this one replays are older than the run and cost it nothing.
-        own = [step for step in claim.steps if step.started_ms >= run.submitted_ms]
-        self.used_calls = max(run.used_calls, sum(step.tries for step in own))
-        self.used_model_tokens = max(run.used_model_tokens, sum(step.model_tokens for step in own))
+        self.used_calls = run.used_calls
+        self.used_model_tokens = run.used_model_tokens
+        if claim.steps:
+            own = [step for step in claim.steps if step.started_ms >= run.submitted_ms]
+            self.used_calls = max(run.used_calls, sum(step.tries for step in own))
+            self.used_model_tokens = max(run.used_model_tokens, sum(step.model_tokens for step in own))
 
     @property
     def remaining(self) -> Remaining:

@@ -120,7 +120,7 @@ async def _failed(
     else:
         progress.meter.give_back(held)
     if isinstance(error, Exception):
-        progress.attempt.call_errors.append(error)
+        progress.attempt.note_error(error)
     now_ms = progress.equipment.clock.now_ms()
     if wish.effect is Effect.ONCE and (not entry.entered or _certainly_refused(entry.error, now_ms)):
         try:

@@ -73,7 +73,10 @@ class Carrier:
         self.deadlines = DeadlineWatch(self._clock, lambda attempt: self.stop(attempt, Stop.DEADLINE))
         self._stale: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        """Writing what became of runs."""
         self.abandoned: set[asyncio.Task[None]] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -120,17 +123,26 @@ class Carrier:
 
     def _begin(self, attempt: Attempt) -> None:
         self.running.add(attempt)
+        self._quiet.clear()
         attempt.started = self._clock.monotonic()
         if attempt.run.cancel_requested:
             attempt.request_stop(Stop.CANCEL)
         self.deadlines.watch(attempt)
-        attempt.task = self._spawn(self._carry(attempt))
+        attempt.task = asyncio.get_running_loop().create_task(self._carry(attempt))
 
     async def _carry(self, attempt: Attempt) -> None:
-        outcome = await self._executor.carry_out(attempt)
-        if not attempt.ended:
-            self._settle(attempt)
-            await self._conclude(attempt, outcome)
+        try:
+            outcome = await self._executor.carry_out(attempt)
+        except Exception:  # a defect here, not in the workflow
+            log.exception("run %s: its attempt ended in a defect; its lease will run out", attempt.run.id)
+            outcome = LeaveAlone(lost=True)
+        if attempt.ended:
+            return
+        self._settle(attempt)
+        if isinstance(outcome, Finish):
+            self.ends.put(attempt, self._end(attempt, outcome))
+        else:
+            self._spawn(self._conclude(attempt, outcome))
 
     def stop(self, attempt: Attempt, reason: Stop) -> None:
         """Ask an attempt to end, and see to it that it does."""
@@ -152,7 +164,6 @@ class Carrier:
         attempt.closed = True
         self.counts["abandoned"] += 1
         if attempt.task is not None:
-            self.tasks.discard(attempt.task)
             self.abandoned.add(attempt.task)
             attempt.task.add_done_callback(self.abandoned.discard)
         self._settle(attempt)
@@ -169,6 +180,8 @@ class Carrier:
             self.running.discard(attempt)
             self.pace.note(self._clock.monotonic() - attempt.started)
             self.deadlines.ended(attempt)
+            if not self.running:
+                self._quiet.set()
         if self.ready:
             self._fill()
         self._on_room()
@@ -292,9 +305,11 @@ class Carrier:
 
     async def until_quiet(self, timeout_s: float) -> None:
         """Wait until nothing runs."""
-        tasks = [attempt.task for attempt in self.running if attempt.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            return
 
     async def until_written(self, timeout_s: float) -> None:
         """Wait until everything that has ended is written."""

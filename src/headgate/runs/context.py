@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -37,7 +36,7 @@ class Run:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._row = progress.attempt.run
-        self._chosen: Counter[str] = Counter()
+        self._chosen: dict[str, int] = {}
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
     def __repr__(self) -> str:
@@ -178,8 +177,9 @@ class Run:
 
     def _choose(self, kind: str, name: str, default: Any) -> Any:
         progress, used = self._progress, f"{kind} {name}"
-        identity = str(min(self._chosen[used], CHOICES_AT_MOST))
-        self._chosen[used] += 1
+        times = self._chosen.get(used, 0)
+        self._chosen[used] = times + 1
+        identity = str(min(times, CHOICES_AT_MOST))
         place = progress.journal.fixed_place(name, kind, identity)
         known = progress.journal.done(place.key)
         if known is not None and known.result is not None:

@@ -66,8 +66,9 @@ class StepJournal:
     def __init__(self, attempt: Attempt, store: Journal) -> None:
         self._attempt = attempt
         self._store = store
-        self.steps: dict[str, Step] = {step.key: step for step in attempt.claim.steps}
-        self._next_seq = max((step.seq for step in attempt.claim.steps), default=-1) + 1
+        steps = attempt.claim.steps
+        self.steps: dict[str, Step] = {step.key: step for step in steps}
+        self._next_seq = max((step.seq for step in steps), default=-1) + 1
         self._nth: Counter[str] = Counter()
         self._choices: list[Step] = []
 

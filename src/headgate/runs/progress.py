@@ -34,14 +34,21 @@ class Equipment:
 class Progress:
     """How far an attempt has come."""
 
-    __slots__ = ("attempt", "equipment", "journal", "ladder", "meter")
+    __slots__ = ("_journal", "attempt", "equipment", "ladder", "meter")
 
     def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
         self.attempt = attempt
         self.equipment = equipment
-        self.journal = StepJournal(attempt, equipment.store.journal)
         self.meter = attempt.meter
+        self._journal: StepJournal | None = None
         self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
+
+    @property
+    def journal(self) -> StepJournal:
+        """What the run remembers; made when it is first needed."""
+        if self._journal is None:
+            self._journal = StepJournal(self.attempt, self.equipment.store.journal)
+        return self._journal
 
     @property
     def active(self) -> Active:
