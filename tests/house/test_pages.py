@@ -10,14 +10,19 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from headgate.cli.app import app
-from headgate.config.settings import GateSettings
+from headgate.config.settings import GateSettings, ResourceSettings
 from headgate.gate import Gate
 from headgate.model.reason import Reason
+from headgate.observe.metrics import METRICS
 from headgate.server.app import build_app
+from headgate.server.auth import ROLES
+from headgate.server.metrics import Exposition
+from headgate.server.shapes import Accepted, Problem, RunRequest, RunsQuery, Timings
 
 from .source import ROOT, markdown
 
@@ -133,6 +138,28 @@ def test_every_endpoint_is_on_the_api_page_and_no_other() -> None:
     told = set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) [^`]+)` \|", page, re.MULTILINE))
     paths = build_app(Gate(GateSettings()))._api.openapi()["paths"]
     assert told == {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+
+
+@pytest.mark.parametrize("shape", [RunRequest, Accepted, Timings, Problem, RunsQuery])
+def test_every_field_of_the_wire_is_on_the_api_page(shape: type[BaseModel]) -> None:
+    page = (DOCS / "http-api.md").read_text(encoding="utf-8")
+    assert [name for name in shape.model_fields if not re.search(rf'[`"]{name}[`"]', page)] == []
+
+
+def test_every_role_and_right_is_explained() -> None:
+    page = (DOCS / "how-to" / "api-keys.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(ROLES)
+
+
+def test_metrics_in_the_pages_exist() -> None:
+    told = {
+        name for page in markdown() for name in re.findall(r"`(headgate_[a-z_]+)`", page.read_text(encoding="utf-8"))
+    }
+    gate = Gate(GateSettings(tools={"github": ResourceSettings()}))
+    families = Exposition(gate.metrics, {}).text(gate.capacity()).decode()
+    known = set(re.findall(r"^# HELP (\w+) ", families, re.MULTILINE)) | {spec.name for spec in METRICS}
+    assert told
+    assert sorted(told - known) == []
 
 
 def test_commands_in_the_readme_exist() -> None:
