@@ -54,8 +54,11 @@ DONE = 0.6
 QUANTILE, MARGIN = 0.6, 0.18
 """The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
 UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
-SOUND_EVERY, SOUND_DOWN, SOUND_UP = 6, 0.6, 1.4
-UNSURE = 0.1
+SOUND_EVERY = 7
+"""Cohorts between two soundings."""
+SOUND_ERRORS, SOUND_LEAST, SOUND_MOST = 2.5, 0.2, 0.5
+"""How far a sounding goes, in logs: as many errors of a cohort, so that it can be seen, within bounds."""
+UNSURE = 0.12
 """A base known worse than this (standard deviation of the log) is sounded from below."""
 HOLD_S = 1.5
 """No second cut by refusals sooner than this."""
@@ -255,7 +258,8 @@ class CohortLimiter:
         if bound and self._calm >= SOUND_EVERY and self.limit > self._least + 1:
             self._calm = 0
             up = self._sound_up = base_error <= UNSURE or not self._sound_up
-            level = min(wish, self._level) * (SOUND_UP if up else SOUND_DOWN)
+            step = min(SOUND_MOST, max(SOUND_LEAST, SOUND_ERRORS * inputs["error"]))
+            level = min(wish, self._level) * math.exp(step if up else -step)
             change = self._go(level, "probe", bound, inputs)
             self._sounding = min(wish, self._level) if change is not None else None
             return change
