@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import apsw
-from headgate.runs.context import Run
 
 from headgate.config.settings import GateSettings, RunQueueSettings, WorkerSettings, WorkflowSettings
 from headgate.gate import Gate
+from headgate.runs.context import Run
 
 
 async def headgate_rate(folder: Path, *, runs: int, callers: int, slots: int) -> float:
