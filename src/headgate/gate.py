@@ -167,7 +167,9 @@ class Gate:
         """Open, and begin to carry out runs (``workers``) and to expire and rescue them on time (``upkeep``)."""
         await self.open()
         if upkeep and self.upkeep is None:
-            self.upkeep = Upkeep(self.store, self.settings, clock=self.clock, bus=self.bus, rng=self._rng)
+            self.upkeep = Upkeep(
+                self.store, self.settings, clock=self.clock, bus=self.bus, rng=self._rng, on_waiting=self.poke
+            )
             await self.upkeep.start()
         if workers and self.worker is None:
             self.worker = Worker(
@@ -227,6 +229,16 @@ class Gate:
         self.poke()
         return answer
 
+    async def cancel(self, run_id: str, *, tenant: str | None = None, detail: str = "cancelled") -> RunRecord | None:
+        """Ask for a run's end: a waiting one ends at once, a running one at its next chance to stop.
+
+        Returns the run as it is now, or ``None`` if there is none (or it is another tenant's).
+        """
+        run = await self.store.runs.cancel(run_id, tenant=tenant, now_ms=self.clock.now_ms(), detail=detail)
+        if run is not None and run.cancel_requested and self.worker is not None:
+            self.worker.cancel(run_id)
+        return run
+
     def poke(self) -> None:
         """Tell the worker and the upkeep of this process that something new was stored."""
         if self.worker is not None:
@@ -275,10 +287,13 @@ class Gate:
         self.draining = True
         if self._intake is not None:
             self._intake.draining = True
-        self.bus.emit("drain_began")
-        if self.worker is not None:
-            await self.worker.drain(self.settings.workers.drain if timeout_s is None else timeout_s)
-        self.bus.emit("drain_ended")
+        worker = self.worker
+        self.bus.emit("drain_began", inflight=0 if worker is None else worker.statistics().running)
+        if worker is None:
+            self.bus.emit("drain_ended", finished=0, released=0, ran_ms=0)
+            return
+        left = await worker.drain(self.settings.workers.drain if timeout_s is None else timeout_s)
+        self.bus.emit("drain_ended", finished=left.finished, released=left.released, ran_ms=round(1000 * left.ran_s))
 
     async def close(self) -> None:
         """Stop everything and close the store. Safe to call again."""

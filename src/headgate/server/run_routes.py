@@ -199,10 +199,9 @@ class RunRoutes:
         before = await gate.store.runs.get(run_id, tenant=caller.tenant) if is_uuid(run_id) else None
         if before is None:
             raise unknown_run(run_id)
-        run = await gate.store.runs.cancel(
+        run = await gate.cancel(
             run_id,
             tenant=caller.tenant,
-            now_ms=gate.clock.now_ms(),
             detail=f"cancelled by {caller.label}" + (f": {words}" if words else ""),
         )
         if run is None:
