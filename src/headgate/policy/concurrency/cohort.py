@@ -50,7 +50,8 @@ START = 4
 LEAST_CALLS, MOST_CALLS = 10, 64
 EVIDENCE = 25.0
 """Calls per squared spread: the standard error of a cohort is 1 / √25 = 0.2."""
-DONE = 0.6
+DONE = 0.8
+SENT_MOST = 2
 QUANTILE, MARGIN = 0.6, 0.18
 """The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
 UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
@@ -90,7 +91,7 @@ class _Cohort:
 
     @property
     def is_due(self) -> bool:
-        return self.sent >= self.wanted and self.gone >= DONE * self.sent
+        return self.gone >= DONE * self.wanted
 
     @property
     def gone(self) -> int:
@@ -138,7 +139,7 @@ class CohortLimiter:
         stamp = Stamp(self.generation, now, size, inflight, inflight >= 0.8 * self.limit)
         self._live[stamp] = None
         cohort = self._cohort
-        if cohort.sent < cohort.wanted:
+        if cohort.sent < SENT_MOST * cohort.wanted:
             stamp.cohort = cohort.number
             cohort.sent += 1
             cohort.bound += stamp.bound
@@ -237,20 +238,25 @@ class CohortLimiter:
         mean, spread = censored_mean(cohort.ended, running + cohort.timed_out, self._spread)
         self._center = mean
         self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
-        error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + len(running) / 2)
+        told = sum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
+        error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + told)
         log_calls = cohort.log_calls / cohort.sent
+        faster = self._judged > 0 and mean < self._belief.base()[0] - error
         self._belief.observe(log_calls, mean, error)
         self._judged += 1
         base, base_error = self._belief.base()
         wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
         inputs = {"calls": float(cohort.sent), "inflation": math.exp(mean - base), "error": error, "wish": wish}
         bound = 2 * cohort.bound >= cohort.sent
-        change = self._steer(wish, base_error, log_calls, bound, inputs)
+        change = self._steer(wish, base_error, log_calls, bound, faster, inputs)
         return self._with_slowness(change, base, base_error, inputs)
 
     def _steer(
-        self, wish: float, base_error: float, log_calls: float, bound: bool, inputs: dict[str, float]
+        self, wish: float, base_error: float, log_calls: float, bound: bool, faster: bool, inputs: dict[str, float]
     ) -> Change | None:
+        step = min(SOUND_MOST, max(SOUND_LEAST, SOUND_ERRORS * inputs["error"]))
+        if self._sounding is not None and not self._sound_up and faster and self.limit > self._least:
+            return self._go(self._level * math.exp(-step), "probe", bound, inputs)
         if self._sounding is not None:
             level, self._sounding, self._calm = min(wish, self._sounding * math.exp(UP_MOST)), None, 0
             return self._go(level, "probe", bound, inputs)
@@ -258,7 +264,6 @@ class CohortLimiter:
         if bound and self._calm >= SOUND_EVERY and self.limit > self._least + 1:
             self._calm = 0
             up = self._sound_up = base_error <= UNSURE or not self._sound_up
-            step = min(SOUND_MOST, max(SOUND_LEAST, SOUND_ERRORS * inputs["error"]))
             level = min(wish, self._level) * math.exp(step if up else -step)
             change = self._go(level, "probe", bound, inputs)
             self._sounding = min(wish, self._level) if change is not None else None
