@@ -232,7 +232,8 @@ class Intake:
                 queue_limit=None if first is None else first.limit,
                 degraded=run.degraded,
             )
-        return replace(answer, eta_ms=self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position))
+        eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
+        return Admission(run, answer.created, answer.position, eta_ms, answer.limits, answer.shadowed)
 
     def _jitter(self, wait_ms: int) -> int:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))

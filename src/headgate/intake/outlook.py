@@ -74,7 +74,7 @@ class Outlook:
 
     def eta_ms(self, lane: str, ahead_of: tuple[str, ...], position: int) -> int | None:
         """Expected milliseconds until the run at ``position`` starts."""
-        return eta.wait_ms(position, self.lanes_rate((*ahead_of, lane)))
+        return 0 if position <= 0 else eta.wait_ms(position, self.lanes_rate((*ahead_of, lane)))
 
     def come_back_ms(self, scope: str, rate: float | None) -> int:
         """When the next refused caller of ``scope`` should come back; books that moment."""

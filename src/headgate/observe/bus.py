@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate.clock import Clock
 
 log = logging.getLogger("headgate.observe")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened. ``name`` is a key of the catalogue, ``fields`` are what it lists."""
 
     name: str

@@ -8,7 +8,7 @@ it adds up. The number of series is bounded twice: a label remembers at most so 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -126,10 +126,13 @@ class Family:
 class _Metric:
     """The series of one metric."""
 
-    __slots__ = ("histograms", "numbers", "spec")
+    __slots__ = ("histograms", "keys", "numbers", "spec", "values_of")
 
     def __init__(self, spec: MetricSpec) -> None:
         self.spec = spec
+        self.keys: dict[tuple[Any, ...], tuple[str, ...]] = {}
+        """Label values as events carry them, and the series they led to; the same ones come again and again."""
+        self.values_of = _getter(spec.labels)
         self.numbers: dict[tuple[str, ...], float] = {}
         self.histograms: dict[tuple[str, ...], Histogram] = {}
 
@@ -207,9 +210,15 @@ class Metrics:
         value = _number(spec, fields)
         if value is None:
             return
-        raw = tuple(_text(fields.get(label, "")) for label in spec.labels)
-        series: Mapping[tuple[str, ...], Any] = metric.histograms if spec.kind == "histogram" else metric.numbers
-        key = raw if raw in series else self._capped(spec, raw, series)
+        values = metric.values_of(fields)
+        key = metric.keys.get(values)
+        if key is None:
+            raw = tuple(map(_text, values))
+            series: Mapping[tuple[str, ...], Any] = metric.histograms if spec.kind == "histogram" else metric.numbers
+            key = raw if raw in series else self._capped(spec, raw, series)
+            if len(metric.keys) >= self._series:
+                metric.keys.clear()
+            metric.keys[values] = key
         if spec.kind == "counter":
             metric.numbers[key] = metric.numbers.get(key, 0.0) + value
         elif spec.kind == "gauge":
@@ -237,6 +246,15 @@ class Metrics:
             return OTHER
         known.add(text)
         return text
+
+
+def _getter(labels: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Reads these labels from an event's fields; an absent one is the empty text."""
+
+    def read(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple([fields.get(label, "") for label in labels])
+
+    return read
 
 
 def _number(spec: MetricSpec, fields: Mapping[str, Any]) -> float | None:
