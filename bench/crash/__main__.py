@@ -1,6 +1,6 @@
 """kill -9 at random moments under load, judged by an outside ledger.
 
-    python -m bench.crash [--kills 100] [--workers 2] [--per-second 8] [--seed 1]
+    python -m bench.crash [--kills 100] [--workers 2] [--per-second 10] [--seed 1]
 
 Starts the real service and worker processes on one SQLite store, submits runs over HTTP all the while, and kills
 a randomly chosen process at random moments (it is started again at once, as a supervisor would). Afterwards every
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--per-second", type=float, default=8.0)
+    parser.add_argument("--per-second", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--port", type=int, default=8499)
     options = parser.parse_args()
@@ -225,7 +225,7 @@ def main() -> None:
             load = Load(url, options.per_second, rng)
             kills = []
             for number in range(options.kills):
-                time.sleep(rng.uniform(0.5, 3.5))
+                time.sleep(rng.uniform(1.0, 4.0))
                 kills.append(fleet.kill(rng.choice(sorted(fleet.commands))))
                 print(f"\rkills {number + 1}/{options.kills}  accepted {len(load.accepted)}", end="", flush=True)
             load.stop()
