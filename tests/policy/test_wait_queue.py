@@ -20,8 +20,8 @@ def test_smaller_rank_first_then_first_come() -> None:
     waiters = [Waiter(rank, float(at)) for at, rank in enumerate([5, 1, 5, 1, 3])]
     for waiter in waiters:
         assert queue.push(waiter)
-    assert [waiters.index(waiter) for waiter in queue.drain()] == [1, 3, 4, 0, 2]
-    assert queue.head() is None
+    assert [waiters.index(waiter) for waiter in queue.everybody()] == [1, 3, 4, 0, 2]
+    assert queue.head() is waiters[1]
 
 
 def test_the_bound_is_exact_and_a_refused_push_changes_nothing() -> None:

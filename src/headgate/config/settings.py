@@ -95,6 +95,9 @@ class WaitQueueSettings(Settings):
     depth: Annotated[Whole, Field(ge=1, le=100_000)] = 100
     max_age: Seconds = 30.0
     """Nothing waits longer for a slot."""
+    max_age_down: Seconds | None = None
+    """How long a call may wait, within ``max_age``, while nothing is there (breaker open, paused); by default it is
+    refused at once."""
 
 
 class BreakerSettings(Settings):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FALLS_BACK = frozenset(
     {
         Reason.BREAKER_OPEN,
+        Reason.PAUSED,
         Reason.QUEUE_FULL,
         Reason.WAIT_EXPIRED,
         Reason.RATE_LIMITED,

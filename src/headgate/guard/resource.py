@@ -14,8 +14,10 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from headgate.clock import Clock
 from headgate.config.settings import ResourceSettings
+from headgate.config.units import Rate
 from headgate.guard import guard
 from headgate.guard.call import Call
+from headgate.guard.controls import Pause, check_end, override_of
 from headgate.guard.options import DEFAULTS, CallOptions, Performed
 from headgate.guard.slot import Slot
 from headgate.guard.statistics import ResourceStatistics
@@ -161,6 +163,40 @@ class Resource(Guarded):
     def statistics(self) -> ResourceStatistics:
         """One consistent snapshot."""
         return self.turnstile.statistics()
+
+    # by hand; moments are seconds on the clock's monotonic scale
+
+    def pause(self, reason: str, until: float | None = None) -> None:
+        """Let no call start until that moment, or until `resume`. Calls in flight go on.
+
+        Calls that come, and those in line, wait for `resume` as long as ``queue.max_age_down`` lets them; without
+        that setting they are refused at once, as ``paused``. In shadow mode they are only counted.
+
+        Raises:
+            ValueError: ``until`` has passed.
+        """
+        now = self.clock.monotonic()
+        check_end(until, now)
+        self.turnstile.pause(Pause(reason, now, until))
+
+    def resume(self) -> None:
+        """End a pause, if there is one."""
+        self.turnstile.pause(None)
+
+    def override(
+        self, limit: float | None = None, rate: Rate | None = None, *, reason: str, until: float | None = None
+    ) -> None:
+        """Use this limit (at least 1) or rate in place of the configured or learned one until that moment, or until
+        `reset`. Calls in flight above a smaller limit go on; a limiter keeps learning underneath.
+
+        Raises:
+            ValueError: nothing is overridden, a number is out of range, or ``until`` has passed.
+        """
+        self.turnstile.override(override_of(limit, rate, reason=reason, now=self.clock.monotonic(), until=until))
+
+    def reset(self) -> None:
+        """Go back to the configured and learned numbers."""
+        self.turnstile.override(None)
 
     def threads(self) -> ThreadPoolExecutor:
         """Threads for plain functions: as many as the limit can ever ask for, made when needed."""

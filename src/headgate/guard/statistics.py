@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headgate.config.settings import ResourceSettings
+from headgate.guard.controls import Override, Pause
+from headgate.guard.door import Door
 from headgate.guard.evidence import Evidence
-from headgate.guard.slot import Slot
 from headgate.policy.breaker import BreakerState
-from headgate.policy.wait_queue import WaitQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class ResourceStatistics:
     """``tool``, ``model`` or ``stage``."""
     limit: int
     """Calls that may be in flight now."""
+    base_limit: int
+    """The same as configured or learned, without the override."""
     least: int
     most: int
     inflight: int
@@ -42,7 +44,12 @@ class ResourceStatistics:
     """Refusals since the beginning, by reason; in shadow mode those that were let through."""
     retries: int
     pressure: float
-    """0..1: 0 idle, up to 0.5 while nothing waits, towards 1 as the queue fills or ages, 1 with the breaker open."""
+    """0..1: 0 idle, up to 0.5 while nothing waits, towards 1 as the queue fills or ages, 1 with the breaker open or
+    while paused."""
+    override: Override | None = None
+    """What somebody has set in place of the configured numbers."""
+    pause: Pause | None = None
+    """Nothing starts while there is one."""
 
 
 def pressure(
@@ -58,28 +65,29 @@ def pressure(
 
 def snapshot(
     evidence: Evidence,
-    queue: WaitQueue[Slot],
+    door: Door,
     settings: ResourceSettings,
     *,
     now: float,
     name: str,
     kind: str,
     inflight: int,
-    waiting: int,
-    rate_remaining: float | None,
     calls: int,
     refused: dict[str, int],
     retries: int,
 ) -> ResourceStatistics:
     """The statistics of a resource, read under its lock."""
     breaker = evidence.breaker
-    limit = evidence.limiter.limit
+    queue, controls = door.queue, door.controls
+    limit, waiting = door.limit(now), door.waiting
+    rate, pause = controls.rate(now), controls.paused(now)
     oldest_s = queue.oldest_age_s(now)
     p50_s, p95_s, p99_s = (evidence.latencies.quantile(q, now) for q in (0.5, 0.95, 0.99))
     return ResourceStatistics(
         name=name,
         kind=kind,
         limit=limit,
+        base_limit=evidence.limiter.limit,
         least=settings.concurrency.least,
         most=settings.concurrency.most,
         inflight=inflight,
@@ -91,7 +99,7 @@ def snapshot(
         p99_s=p99_s,
         error_rate=evidence.outcomes.bad_share(now),
         breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
-        rate_remaining=rate_remaining,
+        rate_remaining=None if rate is None else rate.remaining(now),
         calls=calls,
         refused=refused,
         retries=retries,
@@ -102,6 +110,8 @@ def snapshot(
             depth=queue.depth,
             oldest_s=oldest_s,
             max_age_s=settings.queue.max_age,
-            broken=breaker is not None and breaker.refuses(now),
+            broken=pause is not None or (breaker is not None and breaker.refuses(now)),
         ),
+        override=controls.overridden(now),
+        pause=pause,
     )

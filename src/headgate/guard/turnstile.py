@@ -9,7 +9,6 @@ given back in reverse when one of them has no room. Nobody is woken and nothing 
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 from collections.abc import Iterator
@@ -20,12 +19,14 @@ from headgate.clock import Clock
 from headgate.config.settings import Mode, ResourceSettings
 from headgate.errors import Overloaded
 from headgate.guard import classify
-from headgate.guard.door import Door, late
-from headgate.guard.evidence import EventNote, Evidence
+from headgate.guard.controls import Override, Pause
+from headgate.guard.door import RELEASE, Door, late
+from headgate.guard.evidence import Evidence
 from headgate.guard.fleet import FleetSlots
 from headgate.guard.model_tokens import TokenHolds
 from headgate.guard.narration import Narration
 from headgate.guard.options import CallOptions
+from headgate.guard.outbox import Outbox, Pending
 from headgate.guard.refusals import Denial, Refusals
 from headgate.guard.retry import Again, again
 from headgate.guard.slot import Slot, SlotState
@@ -34,9 +35,6 @@ from headgate.model.outcome import CallResult
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy.breaker import BreakerState
-
-RELEASE = math.inf
-"""The wait of a slot that only somebody's release can help."""
 
 
 class Turnstile:
@@ -67,11 +65,11 @@ class Turnstile:
         self._shadow = settings.mode is Mode.SHADOW
         self._refusals = Refusals(f"resource:{name}", rng)
         self._fleet = fleet
-        self._door = Door(name, settings, self.evidence, tokens)
+        self._door = Door(name, settings, self.evidence, tokens=tokens, fleet=fleet)
         self._queue = self._door.queue
         self._lock = threading.Lock()
-        self._wakes: list[Slot] = []
         self._narration = Narration(name, kind, settings.queue.depth, bus, self.evidence)
+        self._outbox = Outbox(self._narration, self.withdraw)
 
     # asking
 
@@ -90,7 +88,7 @@ class Turnstile:
                     self._refuse(slot, denial, now)
             pending = self._pending()
         if pending is not None:
-            self._deliver(*pending)
+            self._outbox.deliver(pending)
         if slot.refusal is not None:
             raise slot.refusal
         return slot.state is SlotState.HELD
@@ -98,16 +96,18 @@ class Turnstile:
     def line_up(self, slot: Slot, now: float) -> None:
         """Join the queue; the slot's waker hears of its turn. Afterwards it is held, waiting or refused."""
         with self._lock:
-            denial = self._door.shut(now)  # the rest was looked at by `try_enter`
+            denial = self._door.shut(slot, now)  # the rest was looked at by `try_enter`
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
                 self._queue.push(slot)
                 slot.state = SlotState.WAITING
+                if self._door.down(now) is not None:
+                    slot.nudge_at = self._door.down_until(slot, now)
                 self._pump(now)
             pending = self._pending()
         if pending is not None:
-            self._deliver(*pending)
+            self._outbox.deliver(pending)
 
     def reserve_place(self, slot: Slot, now: float) -> None:
         """Keep a place for a slot that waits for a moment it has reserved.
@@ -116,7 +116,7 @@ class Turnstile:
             Overloaded: the queue is full or the breaker open.
         """
         with self._changing():
-            denial = self._door.shut(now)
+            denial = self._door.shut(slot, now)
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
@@ -167,7 +167,7 @@ class Turnstile:
                 self._move_on(now)
             pending = self._pending()
         if pending is not None:
-            self._deliver(*pending)
+            self._outbox.deliver(pending)
         if self._fleet is not None:
             self._fleet.tell()
         return True
@@ -204,12 +204,31 @@ class Turnstile:
                 if now >= slot.wait_until:
                     self._queue.discard(slot)
                     self._refuse(slot, late(slot), now)
+                elif (down := self._door.down(now)) is not None:
+                    slot.nudge_at = self._door.down_until(slot, now)
+                    if now >= slot.nudge_at:
+                        self._queue.discard(slot)
+                        self._refuse(slot, down, now)
                 self._pump(now)
 
     def pump(self) -> None:
         """Start what can start now (somebody else's release may have made room)."""
         with self._changing():
             self._pump(self._clock.monotonic())
+
+    # by hand
+
+    def pause(self, pause: Pause | None) -> None:
+        """Let nothing start, or (``None``) go on."""
+        with self._changing():
+            self._door.controls.pause(pause)
+            self._move_on(self._clock.monotonic())
+
+    def override(self, override: Override | None) -> None:
+        """Put other numbers in place, or (``None``) go back to the configured and learned ones."""
+        with self._changing():
+            self._door.controls.override(override)
+            self._move_on(self._clock.monotonic())
 
     # judging and telling
 
@@ -249,42 +268,25 @@ class Turnstile:
             now = self._clock.monotonic()
             return snapshot(
                 self.evidence,
-                self._queue,
+                self._door,
                 self._settings,
                 now=now,
                 name=self.name,
                 kind=self.kind,
                 inflight=self.inflight,
-                waiting=self._door.waiting,
-                rate_remaining=self._door.rate.remaining(now) if self._door.rate is not None else None,
                 calls=self.calls,
                 refused=dict(self._refusals.counts),
                 retries=self.retries,
             )
 
-    # everything below is called with the lock held, except `_deliver`
+    # everything below is called with the lock held
 
     def _attempt(self, slot: Slot, now: float) -> float:
         """Start the slot if everything has room: 0; else seconds to the next chance, or `RELEASE`."""
-        evidence = self.evidence
-        breaker = evidence.breaker
-        if self.inflight >= evidence.limiter.limit or (breaker is not None and not breaker.may_start(now)):
-            return RELEASE
-        if now < evidence.paced_until:
-            return evidence.paced_until - now
-        rate = self._door.rate
-        if rate is not None and (wait_s := rate.wait_s(now)) > 0:
-            return wait_s
-        if self.tokens is not None and (wait_s := self.tokens.take(slot, now)) > 0:
-            return wait_s
-        if self._fleet is not None and not self._fleet.take(self):
-            if self.tokens is not None:
-                self.tokens.give_back_shared(slot)
-            return RELEASE
-        if rate is not None:
-            rate.take()
-        self._start(slot, now)
-        return 0.0
+        wait_s = self._door.take_room(slot, now, inflight=self.inflight, who=self)
+        if wait_s == 0:
+            self._start(slot, now)
+        return wait_s
 
     def _start(self, slot: Slot, now: float) -> None:
         evidence = self.evidence
@@ -308,13 +310,26 @@ class Turnstile:
             self._fleet.give_back()
 
     def _move_on(self, now: float) -> None:
-        """After an ending: turn the line away if the breaker has opened, else start who can start."""
-        breaker = self.evidence.breaker
-        if breaker is None or not breaker.refuses(now):
-            self._pump(now)
-            return
-        for waiting in self._queue.drain():
-            self._refuse(waiting, Denial(Reason.BREAKER_OPEN, breaker.reopens_in(now)), now)
+        """Something has changed: turn the line away if nothing is there any more, else start who can start."""
+        if self._queue.head() is not None and (down := self._door.down(now)) is not None:
+            self._turn_away(down, now)
+        self._pump(now)
+
+    def _turn_away(self, down: Denial, now: float) -> None:
+        """Refuse those in line who may not wait for the resource to come back; the others get their moment."""
+        for waiting in self._queue.everybody():
+            until = self._door.down_until(waiting, now)
+            if now >= until:
+                self._queue.discard(waiting)
+                self._refuse(waiting, down, now)
+            else:
+                self._nudge(waiting, until)
+
+    def _nudge(self, slot: Slot, moment: float) -> None:
+        """Let a waiting slot's caller come by at ``moment``, if it would not sooner."""
+        if slot.nudge_at is None or moment < slot.nudge_at:
+            slot.nudge_at = moment
+            self._outbox.reach(slot)
 
     def _pump(self, now: float) -> None:
         while (head := self._queue.head()) is not None:
@@ -324,33 +339,25 @@ class Turnstile:
                 continue
             wait_s = self._attempt(head, now)
             if wait_s > 0:
-                if wait_s != RELEASE and (head.nudge_at is None or now + wait_s < head.nudge_at):
-                    head.nudge_at = now + wait_s
-                    self._wakes.append(head)
+                if wait_s != RELEASE:
+                    self._nudge(head, now + wait_s)
                 return
             self._queue.discard(head)
-            self._wakes.append(head)
+            self._outbox.reach(head)
 
     def _pass_in_shadow(self, slot: Slot, now: float) -> None:
         """Count what would have been refused, and start the call whatever the limits say."""
         denial = self._door.shadow_denial(slot, now, inflight=self.inflight)
         if denial is not None:
             self._count_denial(slot, denial, now, shadow=True)
-        if (rate := self._door.rate) is not None:
-            rate.wait_s(now)
-            rate.take()
-        if self.tokens is not None:
-            self.tokens.take(slot, now, anyway=True)
-        if self._fleet is not None:
-            self._fleet.take_anyway()
+        self._door.take_anyway(slot, now)
         self._start(slot, now)
 
     def _refuse(self, slot: Slot, denial: Denial, now: float) -> None:
         slot.state = SlotState.REFUSED
         slot.refusal = self._count_denial(slot, denial, now)
         self._undo(slot)
-        if slot.waker is not None:
-            self._wakes.append(slot)
+        self._outbox.reach(slot)
 
     def _undo(self, slot: Slot) -> None:
         """Give back what a slot whose call never began had taken."""
@@ -375,24 +382,10 @@ class Turnstile:
             yield
             pending = self._pending()
         if pending is not None:
-            self._deliver(*pending)
+            self._outbox.deliver(pending)
 
-    def _pending(self) -> tuple[list[Slot], list[EventNote]] | None:
+    def _pending(self) -> Pending | None:
         """What is to be done once the lock is released."""
         if self.evidence.notes:
             self._narration.changes(self._clock.monotonic(), inflight=self.inflight, waiting=self._door.waiting)
-        if not self._wakes and not self._narration.notes:
-            return None
-        pending = (self._wakes, self._narration.notes)
-        self._wakes, self._narration.notes = [], []
-        return pending
-
-    def _deliver(self, wakes: list[Slot], notes: list[EventNote]) -> None:
-        for slot in wakes:
-            waker = slot.waker
-            if waker is None:
-                continue
-            reached = waker.nudge() if slot.state is SlotState.WAITING else waker.wake()
-            if not reached:  # its event loop is closed: nobody will ever use the slot
-                self.withdraw(slot)
-        self._narration.tell(notes)
+        return self._outbox.collect()

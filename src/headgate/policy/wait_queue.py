@@ -81,13 +81,9 @@ class WaitQueue(Generic[W]):
             self._ranks = sorted(self._by_rank)
         return True
 
-    def drain(self) -> list[W]:
-        """Take everybody out, in order."""
-        everybody = [waiter for rank in self._ranks for waiter in self._by_rank[rank]]
-        self._by_rank.clear()
-        self._ranks = []
-        self._length = 0
-        return everybody
+    def everybody(self) -> list[W]:
+        """Who stands in line, in order."""
+        return [waiter for rank in self._ranks for waiter in self._by_rank[rank]]
 
     def oldest_age_s(self, now: float) -> float:
         """How long the one who came first has waited; 0 while nobody waits."""
