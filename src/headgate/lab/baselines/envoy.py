@@ -4,7 +4,7 @@ Now and then the limit is pinned to 3 until 50 calls have shown the fastest late
 between, once per window: gradient = 1.25 · fastest / median within 0.5..2, next limit = gradient · L + sqrt(gradient
 · L). Calls that were sent before a measurement began are not part of it; five windows in a row at the floor measure
 again early. Envoy's times (a window of 100 ms, a measurement every 30 s) are meant for milliseconds: here a window
-is at least 25 calls, and a measurement comes every 600 calls. Kinder than published, which would measure all the time.
+is at least 25 calls, and a measurement comes every 600 calls. As published it would measure all the time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the published rules have in common: they see one latency sample after the other, and whether it was dropped."""
+"""What the published rules have in common: they see one latency sample after the other, or that it was dropped."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class PhaseResult:
 
     @property
     def share(self) -> float:
-        """Part of the usable capacity that became finished work; 1 when nothing was usable."""
-        return self.settled_done_s / self.settled_usable_s if self.settled_usable_s else 1.0
+        """Part of the usable capacity that became finished work; NaN when nothing was usable."""
+        return self.settled_done_s / self.settled_usable_s if self.settled_usable_s else math.nan
 
     @property
     def stretch(self) -> float:
@@ -57,6 +57,8 @@ class Result:
     calls: int = 0
     refused: int = 0
     changes: list[tuple[float, Change]] = field(default_factory=list)
+    begins: list[float] = field(default_factory=lambda: [0.0])
+    """When each phase began."""
 
     @property
     def whole_share(self) -> float:
@@ -222,6 +224,7 @@ class Simulation:
         self._index += 1
         if self._index == len(self._scenario.phases):
             return False
+        self.result.begins.append(now)
         self._begins, self._ends = now, now + self._scenario.phases[self._index].lasts_s
         self._seen = (now, self._limiter.limit)
         self._limit_at_begin = self._limiter.limit

@@ -67,7 +67,7 @@ CUT = 0.7
 SILENCE = 12.0
 """Minus the log of the chance by which silence is taken for a stall."""
 LATE, LATE_LEAST = 2.0, 4
-SLOW, SLOW_OVER = math.log(1.5), math.log(1.2)
+SLOW, SLOW_OVER, SLOW_UNSURE = math.log(1.5), math.log(1.2), 0.2
 """A base so far above the usual one is reported as the provider's slowness, and over below the second."""
 MEMORY_CUT, MEMORY_FULL, MEMORY_FREE, MEMORY_HOLD_S = 0.92, 0.85, 0.80, 10.0
 
@@ -283,7 +283,7 @@ class CohortLimiter:
         off = base - self._usual
         if self.slowdown > 1.0:
             self.slowdown = math.exp(off) if off > SLOW_OVER else 1.0
-        elif off > SLOW and base_error < UNSURE:
+        elif off > SLOW and base_error < SLOW_UNSURE:
             self.slowdown = math.exp(off)
             old, new = (change.old, change.new) if change is not None else (self.limit, self.limit)
             return Change(old, new, "provider_slow", {**inputs, "slowdown": self.slowdown})

@@ -2,13 +2,14 @@
 
 Decides: how far one refusal ("you have too many calls in flight") cuts the limit, and how far growth may go after.
 
-* With c calls in flight, the refused one included, c − 1 were accepted: the first refusal cuts to that, at most by 30 %.
-  The next one before a clean group of calls cuts to 70 % of what was accepted.
+* With c calls in flight, the refused one included, c − 1 were accepted: the first refusal cuts to that, at most by
+  30 %. The next one before a clean group of calls cuts to 70 % of what was accepted.
 * The lowest refused count is a *wall*. The limit stays one below it; after a number of good calls it steps onto the
   wall once, which costs at most one refusal. Each time the wall is found standing, the wait doubles; a good
   answer to a call at or above it takes it down.
 * A refusal is *contradicted* when a call that was sent after the one before with as many or more calls in
-  flight was accepted: so the number of calls was not the reason (somebody else's load, a rate). Then the cuts are
+  flight was accepted, or when it was alone: the number of calls was not the reason (somebody else's load, a rate).
+  Then the cuts are
   taken back, and how often such refusals come is remembered: as long as a row of refusals is explained by that, it
   cuts nothing. Pacing by Retry-After is the guard's.
 
@@ -69,16 +70,17 @@ class Wall:
         running.
         """
         taken = max(self._taken, accepted_later)
-        self._good, self._taken, self.last_at = 0, 0, now
+        self._taken, self.last_at = 0, now
         self._row = 1 if taken else self._row + 1
-        if inflight == 1:
-            return level
-        if taken >= inflight and (self._strikes or self._random > RARE):
+        if inflight == 1 or (taken >= inflight and (self._strikes or self._random > RARE)):
             self._random = self._random * MEMORY + (1 - MEMORY)
+            if inflight == 1:
+                return level
             self.count, before, self._before = None, self._before, 0.0
             return max(level, before)
         if self._random > 0 and self._random**self._row > RARE:
             return level
+        self._good = 0
         self._times = min(4, 2 * self._times) if self.count == inflight else 1
         self.count = inflight
         self._strikes += 1
