@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from headgate.config.settings import LaneSettings
 from headgate.policy import lane_shares
+from headgate.policy.pause import NOTHING_HELD, HeldBack
 from headgate.store.protocols import ClaimRequest
 
 
@@ -27,19 +28,49 @@ class LaneScheduler:
         carried: Counter[str],
         slots: int,
         max_running: int | None,
+        held_back: HeldBack = NOTHING_HELD,
     ) -> ClaimRequest | None:
-        """The claim that fills the slots which ``carried`` (runs by lane) leaves free; ``None`` if there are none."""
+        """The claim that fills the slots which ``carried`` (runs by lane) leaves free; ``None`` if there are none, or
+        nothing may be taken up.
+
+        Lanes that are paused ask for nothing and lend their share; lanes that are thinned never carry more than
+        they are left.
+        """
         free = slots - carried.total()
+        workflows = [name for name in workflows if name not in held_back.workflows]
         if free <= 0 or not workflows:
             return None
-        plan = lane_shares.ask(self._shares, carried, self._owed, slots=slots, free=free)
+        shares = self._shares
+        if held_back.lanes:
+            shares = {lane: share for lane, share in shares.items() if held_back.open_slots(lane, slots) > 0}
+            whole = sum(shares.values())
+            shares = {lane: share / whole for lane, share in shares.items()}
+        plan = lane_shares.ask(shares, carried, self._owed, slots=slots, free=free)
         self._owed = plan.owed
+        quotas = _thinned(plan.quotas, carried, held_back, slots) if held_back.lanes else plan.quotas
+        if not quotas:
+            return None
         return ClaimRequest(
             owner=owner,
             now_ms=now_ms,
             lease_until_ms=now_ms + lease_ms,
-            lanes=plan.quotas,
+            lanes=quotas,
             workflows=tuple(workflows),
             max_running=max_running,
             total=free,
         )
+
+
+def _thinned(
+    quotas: Sequence[tuple[str, int]], carried: Counter[str], held_back: HeldBack, slots: int
+) -> tuple[tuple[str, int], ...]:
+    """The quotas with no lane beyond the slots that it is left, over all its places in the list."""
+    room = {lane: held_back.open_slots(lane, slots) - carried[lane] for lane, _ in quotas if lane in held_back.lanes}
+    cut = []
+    for lane, quota in quotas:
+        if lane in room:
+            quota = max(0, min(quota, room[lane]))
+            room[lane] -= quota
+        if quota:
+            cut.append((lane, quota))
+    return tuple(cut)

@@ -17,6 +17,7 @@ from headgate.config.settings import GateSettings
 from headgate.errors import StoreError
 from headgate.guard.registry import Resources
 from headgate.observe.bus import EventBus
+from headgate.policy.pause import HeldBack, nothing_held
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
 from headgate.runs.carrier import Carrier
 from headgate.runs.degrading import Ladders
@@ -80,8 +81,10 @@ class Worker:
         bus: EventBus,
         owner: str,
         pressure: Callable[[], float],
+        held_back: Callable[[], HeldBack] = nothing_held,
     ) -> None:
-        """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1) moves degrade ladders."""
+        """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1) moves degrade ladders;
+        ``held_back`` is looked at before every claim (`poke` when it changes)."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
@@ -91,6 +94,7 @@ class Worker:
             Executor(registry, equipment), equipment, owner=owner, slots=settings.workers.slots, on_room=self._on_room
         )
         self._lanes = LaneScheduler(settings.lanes)
+        self._held_back = held_back
         self._trusted_s = trusted_s(settings.workers.lease)
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -227,6 +231,7 @@ class Worker:
             carried=carrier.carried,
             slots=carrier.pace.slots + carrier.pace.ahead,
             max_running=self._settings.budget.runs,
+            held_back=self._held_back(),
         )
 
     def _take(self, claims: Sequence[Claim], sent: float) -> None:
