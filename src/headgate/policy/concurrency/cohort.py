@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 
 from headgate.model.outcome import Outcome
 from headgate.policy.concurrency.knee import KneeBelief
-from headgate.policy.concurrency.latency_sample import censored_mean, log_ratio, overdue
+from headgate.policy.concurrency.latency_sample import SizeEffect, censored_mean, overdue
 from headgate.policy.concurrency.limiter import Stamp
 from headgate.policy.concurrency.protocol import Change
 from headgate.policy.concurrency.wall import Wall
@@ -67,7 +67,7 @@ CUT = 0.7
 SILENCE = 12.0
 """Minus the log of the chance by which silence is taken for a stall."""
 LATE, LATE_LEAST = 2.0, 4
-SLOW, SLOW_OVER, SLOW_UNSURE = math.log(1.5), math.log(1.2), 0.2
+SLOW, SLOW_OVER, SLOW_UNSURE = math.log(1.45), math.log(1.15), 0.2
 """A base so far above the usual one is reported as the provider's slowness, and over below the second."""
 MEMORY_CUT, MEMORY_FULL, MEMORY_FREE, MEMORY_HOLD_S = 0.92, 0.85, 0.80, 10.0
 
@@ -83,8 +83,9 @@ class _Cohort:
     """How many were sent while the limit held work back."""
     log_calls: float = 0.0
     """Sum of the logs of the calls in flight that its members saw."""
-    ended: list[float] = field(default_factory=list)
-    timed_out: list[float] = field(default_factory=list)
+    ended: list[tuple[float, float]] = field(default_factory=list)
+    """Log of latency and log of size of those that were answered well."""
+    timed_out: list[tuple[float, float]] = field(default_factory=list)
     void: int = 0
     """Members that ended without saying anything about latency."""
     refused: bool = False
@@ -96,6 +97,10 @@ class _Cohort:
     @property
     def gone(self) -> int:
         return len(self.ended) + len(self.timed_out) + self.void
+
+
+def _logs(stamp: Stamp, now: float) -> tuple[float, float]:
+    return math.log(max(1e-6, now - stamp.begun_at)), math.log(stamp.size)
 
 
 class CohortLimiter:
@@ -110,6 +115,7 @@ class CohortLimiter:
         self._live: dict[Stamp, None] = {}
         self._belief = KneeBelief(least, most)
         self._wall = Wall()
+        self._sizes = SizeEffect()
         self._spread = 0.7
         self._center = 0.0
         """The mean of the last cohort."""
@@ -124,7 +130,10 @@ class CohortLimiter:
         """Which way the last sounding went."""
         self._hold_until = -math.inf
         self._last_answer = -math.inf
+        self._stalled = -1
+        """The generation that the last stall began."""
         self._usual: float | None = None
+        self._slow_for = 0
         self.slowdown = 1.0
         """How many times as slow as usual the dependency is, our own load left out; 1 unless reported."""
         self._crowded = False
@@ -163,20 +172,20 @@ class CohortLimiter:
         """The alarm for silence. A stall is cut once; what was sent before the cut does not cut again."""
         if not self._judged:
             return None
-        spread, late, live, silence = 1.15 * self._spread, 0, 0, 0.0
-        for stamp in self._live:
-            if stamp.generation != self.generation:
-                continue
-            live += 1
-            z = (log_ratio(now - stamp.begun_at, stamp.size) - self._center) / spread
+        calls = [stamp for stamp in self._live if stamp.generation == self.generation]
+        if not calls and self.generation != self._stalled:
+            calls = list(self._live)  # a cut for another reason is no reason to be blind until they have gone
+        spread, late, silence = 1.15 * self._spread, 0, 0.0
+        for stamp in calls:
+            z = (self._log_age(stamp, now) - self._center) / spread
             late += z > LATE
             silence += overdue(z)
             if stamp.begun_at < self._last_answer:
-                before = log_ratio(self._last_answer - stamp.begun_at, stamp.size)
-                silence -= overdue((before - self._center) / spread)
-        if silence < SILENCE and (late < LATE_LEAST or 2 * late < live):
+                silence -= overdue((self._log_age(stamp, self._last_answer) - self._center) / spread)
+        if silence < SILENCE and (late < LATE_LEAST or 2 * late < len(calls)):
             return None
-        return self._cut(CUT * self._level, "stall", late=float(late), live=float(live), silence=silence)
+        self._stalled = self.generation + 1
+        return self._cut(CUT * self._level, "stall", late=float(late), live=float(len(calls)), silence=silence)
 
     def press(self, pressure: float, *, now: float) -> Change | None:
         """Memory pressure of this process or its container, 0..1."""
@@ -199,14 +208,17 @@ class CohortLimiter:
         self._belief, self._judged, self._usual = KneeBelief(least, most), 0, None
         return self._cut(self._level, "config", least=float(least), most=float(most))
 
+    def _log_age(self, stamp: Stamp, now: float) -> float:
+        return self._sizes.without(*_logs(stamp, now))
+
     def _record(self, stamp: Stamp, outcome: Outcome, now: float) -> None:
         cohort = self._cohort
         if stamp.cohort != cohort.number:
             return
         if outcome is Outcome.OK:
-            cohort.ended.append(log_ratio(now - stamp.begun_at, stamp.size))
+            cohort.ended.append(_logs(stamp, now))
         elif outcome is Outcome.TIMEOUT:
-            cohort.timed_out.append(log_ratio(now - stamp.begun_at, stamp.size))
+            cohort.timed_out.append(_logs(stamp, now))
         else:
             cohort.void += 1
             cohort.refused = cohort.refused or outcome is Outcome.OVERLOADED
@@ -234,8 +246,11 @@ class CohortLimiter:
             self._wall.clean()
         if 2 * len(cohort.ended) < LEAST_CALLS:
             return None
-        running = [log_ratio(now - s.begun_at, s.size) for s in self._live if s.cohort == cohort.number]
-        mean, spread = censored_mean(cohort.ended, running + cohort.timed_out, self._spread)
+        self._sizes.learn(cohort.ended)
+        ended = [self._sizes.without(*logs) for logs in cohort.ended]
+        running = [self._log_age(stamp, now) for stamp in self._live if stamp.cohort == cohort.number]
+        timed_out = [self._sizes.without(*logs) for logs in cohort.timed_out]
+        mean, spread = censored_mean(ended, running + timed_out, self._spread)
         self._center = mean
         self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
         told = sum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
@@ -283,11 +298,15 @@ class CohortLimiter:
         off = base - self._usual
         if self.slowdown > 1.0:
             self.slowdown = math.exp(off) if off > SLOW_OVER else 1.0
+        elif off > SLOW and base_error < SLOW_UNSURE and self._slow_for < 1:
+            self._slow_for += 1
         elif off > SLOW and base_error < SLOW_UNSURE:
+            self._slow_for = 0
             self.slowdown = math.exp(off)
             old, new = (change.old, change.new) if change is not None else (self.limit, self.limit)
             return Change(old, new, "provider_slow", {**inputs, "slowdown": self.slowdown})
         if off <= SLOW_OVER:
+            self._slow_for = 0
             self._usual += 0.05 * off
         return change
 

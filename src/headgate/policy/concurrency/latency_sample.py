@@ -13,11 +13,39 @@ _ROOT = math.sqrt(0.5)
 _FAR = 3.0
 """Values further than this many spreads away count as that far: one wild value does not move the mean much."""
 _ROUNDS = 12
+SIZE_KEPT = 0.9
+"""How much of the evidence on size is kept from group to group."""
 
 
-def log_ratio(age_s: float, size: float) -> float:
-    """The log of latency (or age) by size."""
-    return math.log(max(age_s, 1e-6) / size)
+class SizeEffect:
+    """How much of the log of latency the log of the predicted size explains: 1 when predictions are right.
+
+    A slope over recent groups, from deviations within each group, so that a slowdown does not look like size. Noisy
+    predictions, or latency that has a fixed part, give a slope below 1, and less scatter than dividing would.
+    """
+
+    __slots__ = ("_both", "_middle", "_square", "slope")
+
+    def __init__(self) -> None:
+        self.slope = 1.0
+        self._middle: float | None = None
+        """Mean log size of the first group; it stays, or its wandering would look like latency."""
+        self._both, self._square = 2.0, 2.0
+
+    def learn(self, calls: Sequence[tuple[float, float]]) -> None:
+        """Calls that ended: (log of latency, log of size)."""
+        count = len(calls)
+        latency, size = sum(call[0] for call in calls) / count, sum(call[1] for call in calls) / count
+        self._both = SIZE_KEPT * self._both + sum((y - latency) * (s - size) for y, s in calls)
+        self._square = SIZE_KEPT * self._square + sum((s - size) ** 2 for _, s in calls)
+        self.slope = min(1.2, max(0.0, self._both / (self._square + 1e-6)))
+        if self._middle is None:
+            self._middle = size
+
+    def without(self, log_latency: float, log_size: float) -> float:
+        """The log of latency as it would be for a call of usual size."""
+        middle = log_size if self._middle is None else self._middle
+        return log_latency - self.slope * (log_size - middle)
 
 
 def overdue(z: float) -> float:
