@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from headgate.model.control import Control, ControlChange, ControlKind
 from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.run import RunRecord
@@ -246,6 +247,29 @@ class Approvals(Protocol):
         ...
 
 
+class Controls(Protocol):
+    """What operators set by hand, and the record of who set what.
+
+    The record is only added to: one line per change, kept for 90 days and at most 10,000 lines.
+    """
+
+    async def put(self, control: Control) -> Control | None:
+        """Set it, in place of one of the same target and kind, which is returned if it was still in force."""
+        ...
+
+    async def drop(self, target: str, kind: ControlKind, *, by: str, reason: str, now_ms: int) -> Control | None:
+        """End it before its time. Returns what was in force; ``None``: nothing was, and nothing is recorded."""
+        ...
+
+    async def all(self, *, now_ms: int) -> list[Control]:
+        """Those in force, by target, overrides before pauses."""
+        ...
+
+    async def changes(self, *, target: str | None = None, limit: int = 100) -> list[ControlChange]:
+        """The record, newest first."""
+        ...
+
+
 class Store(Protocol):
     """One durable store, open. `headgate.store.open.open_store` makes one from a URL."""
 
@@ -263,6 +287,8 @@ class Store(Protocol):
     def keys(self) -> Keys: ...
     @property
     def approvals(self) -> Approvals: ...
+    @property
+    def controls(self) -> Controls: ...
 
     async def close(self) -> None:
         """Finish what was accepted, then close. Idempotent."""
@@ -281,6 +307,10 @@ __all__ = [
     "Claim",
     "ClaimRequest",
     "Claims",
+    "Control",
+    "ControlChange",
+    "ControlKind",
+    "Controls",
     "DepthBound",
     "Duplicates",
     "Effect",

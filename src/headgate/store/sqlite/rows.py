@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from headgate.model.control import Control, ControlChange
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Effect, Step, StepState
 from headgate.store.protocols import ApiKey, Approval
@@ -44,6 +45,8 @@ COLUMNS = {
     "step_columns": ", ".join(field.name for field in dataclasses.fields(Step)),
     "key_columns": ", ".join(field.name for field in dataclasses.fields(ApiKey)),
     "approval_columns": ", ".join(field.name for field in dataclasses.fields(Approval)),
+    "control_columns": ", ".join(field.name for field in dataclasses.fields(Control)),
+    "control_change_columns": ", ".join(field.name for field in dataclasses.fields(ControlChange)),
 }
 """Fills the ``{…}`` of the statement files."""
 

@@ -13,6 +13,7 @@ from headgate.store.sqlite.admissions import SqliteAdmissions
 from headgate.store.sqlite.approvals import SqliteApprovals
 from headgate.store.sqlite.claims import SqliteClaims
 from headgate.store.sqlite.connection import connect_reader, connect_writer, create_file, in_words
+from headgate.store.sqlite.controls import SqliteControls
 from headgate.store.sqlite.group_commit import GroupCommit, Reads
 from headgate.store.sqlite.journal import SqliteJournal
 from headgate.store.sqlite.keys import SqliteKeys
@@ -49,6 +50,7 @@ class SqliteStore:
         self.upkeep = SqliteUpkeep(writer, reader)
         self.keys = SqliteKeys(writer, reader)
         self.approvals = SqliteApprovals(writer, reader)
+        self.controls = SqliteControls(writer, reader)
 
     async def close(self) -> None:
         async with self._closing:
