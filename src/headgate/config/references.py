@@ -30,6 +30,7 @@ def check_references(values: Values, document: Document) -> None:
     _lane_shares(values, document)
     _workflows(values, resources, document)
     _limits(values, document)
+    _pause_rules(values, resources, document)
     _breakers(values, document)
 
 
@@ -144,13 +145,54 @@ def _limits(values: Values, document: Document) -> None:
     """A workflow may live in code alone, so only what looks like a misspelling of a configured one is a mistake."""
     workflows = list(_section(values, "workflows"))
     limits = values.get("limits")
+    called: set[str] = set()
     for index, rule in enumerate(limits if isinstance(limits, tuple) else ()):
+        own = rule.get("name") if isinstance(rule, dict) else None
+        if isinstance(own, str):
+            if own in called:
+                message = f"another limit is called {own!r} already; names must differ"
+                document.problem(("limits", index, "name"), message)
+            called.add(own)
         name = rule.get("workflow") if isinstance(rule, dict) else None
         if isinstance(name, str) and name not in workflows:
             close = difflib.get_close_matches(name, workflows, n=1, cutoff=0.8)
             if close:
                 message = f"there is no workflow {name!r}; did you mean {close[0]!r}?"
                 document.problem(("limits", index, "workflow"), message)
+
+
+def _pause_rules(values: Values, resources: Mapping[str, str], document: Document) -> None:
+    """What a rule holds back must exist, and cannot be the resource that it watches: nothing would show recovery."""
+    known = {
+        "resource": resources,
+        "lane": dict.fromkeys(_section(values, "lanes") or DEFAULT_LANES),
+        "workflow": _section(values, "workflows"),
+    }
+    for kind in _RESOURCES:
+        for name, one in _entries(values, kind):
+            rule = one.get("pause_when")
+            targets = rule.get("pauses") if isinstance(rule, dict) else None
+            for index, target in enumerate(targets if isinstance(targets, tuple) else ()):
+                message = _wrong_target(target, name, known, thins=rule.get("thin_to") is not None)
+                if message:
+                    document.problem((kind, name, "pause_when", "pauses", index), message)
+
+
+def _wrong_target(target: Any, watched: str, known: Mapping[str, Mapping[str, Any]], *, thins: bool) -> str | None:
+    if not isinstance(target, str):
+        return None  # told by the settings themselves
+    what, _, name = target.partition(":")
+    if what not in known or not name:
+        return f"{target!r} is nothing that can be paused; write resource:NAME, lane:NAME or workflow:NAME"
+    if target == f"resource:{watched}":
+        return f"{watched!r} cannot pause itself: nothing would show that it is well again; its breaker does that"
+    if what == "workflow":  # it may live in code alone, so only what looks like a misspelling is a mistake
+        if thins:
+            return "a workflow can be paused, not thinned; name its lane, or leave thin_to out"
+        close = difflib.get_close_matches(name, known[what], n=1, cutoff=0.8)
+        alike = close and name not in known[what]
+        return f"there is no workflow {name!r}; did you mean {close[0]!r}?" if alike else None
+    return None if name in known[what] else f"there is no {what} {name!r}{did_you_mean(name, known[what])}"
 
 
 def _breakers(values: Values, document: Document) -> None:

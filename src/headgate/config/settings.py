@@ -71,6 +71,8 @@ class FleetBudget(Settings):
 class LimitRule(Settings):
     """A rate for each key of one level (every tenant, every user …) or for the fleet."""
 
+    name: Name | None = None
+    """How operators call it (``limit:NAME``) to change it at run time."""
     per: Literal["fleet", "workflow", "tenant", "user"]
     workflow: Name | None = None
     """Only for runs of this workflow."""
@@ -128,6 +130,43 @@ class RetrySettings(Settings):
     """The longest backoff, and the longest server hint that is waited for in place."""
 
 
+class PauseUntil(Settings):
+    """The lower thresholds; half of the upper ones by default."""
+
+    p95: Seconds | None = None
+    error_rate: Share | None = None
+
+
+class PauseWhen(Settings):
+    """Work that is held back while this resource is in trouble. One sign begins it; all must be gone to end it."""
+
+    p95: Seconds | None = None
+    """Trouble: the p95 of recent successful calls is above this …"""
+    error_rate: Share | None = None
+    """… or the share of recent calls that failed is above this …"""
+    breaker: Literal["open"] | None = None
+    """… or the breaker is not closed …"""
+    after: Seconds = 10.0
+    """… for so long without a break; and it has been gone for as long before the work goes on."""
+    least_calls: Count = 8
+    """With fewer calls in the last minute, p95 and error rate say nothing."""
+    until: PauseUntil = PauseUntil()
+    pauses: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
+    """What is held back: ``resource:publish``, ``lane:background``, ``workflow:report``."""
+    thin_to: Share | None = None
+    """Instead of a pause: the part of their slots that these lanes and resources keep."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.p95 is None and self.error_rate is None and self.breaker is None:
+            raise ValueError("needs p95, error_rate or breaker, for example {p95: 8s, pauses: [lane:background]}")
+        for sign in ("p95", "error_rate"):
+            upper, lower = getattr(self, sign), getattr(self.until, sign)
+            if lower is not None and (upper is None or lower > upper):
+                raise ValueError(f"until.{sign} belongs to a {sign} that is at least as large")
+        return self
+
+
 class ResourceSettings(Settings):
     """Anything with limited capacity that calls need."""
 
@@ -143,6 +182,7 @@ class ResourceSettings(Settings):
     """Resource that takes over when this one refuses or is broken."""
     latency_high: Seconds | None = None
     """An adaptive limit shrinks while p95 is above this; by default only overload answers and timeouts shrink it."""
+    pause_when: PauseWhen | None = None
     mode: Mode = Mode.ENFORCE
 
 

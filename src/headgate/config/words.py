@@ -60,7 +60,7 @@ def _bad_name(value: Any) -> str:
     )
 
 
-_EXAMPLES = {"at": "at: 60%", "per": "per: user"}
+_EXAMPLES = {"at": "at: 60%", "per": "per: user", "pauses": "pauses: [lane:background]"}
 _PLAIN_KINDS = {
     "int_type": "a whole number; write for example 10",
     "float_type": "a number; write for example 1.5",
