@@ -13,6 +13,13 @@ from headgate.policy.wait_queue import WaitQueue
 class Waiter:
     rank: int
     asked_at: float
+    tenant: str = "t"
+    bytes: int = 0
+    due: float | None = None
+
+    @property
+    def urgency(self) -> float:
+        return self.asked_at if self.due is None else self.due
 
 
 def test_smaller_rank_first_then_first_come() -> None:
@@ -33,8 +40,8 @@ def test_the_bound_is_exact_and_a_refused_push_changes_nothing() -> None:
 def test_the_oldest_is_found_across_ranks() -> None:
     queue: WaitQueue[Waiter] = WaitQueue(5)
     assert queue.oldest_age_s(9.0) == 0.0
-    queue.push(Waiter(1, 4.0))
     queue.push(Waiter(2, 1.0))
+    queue.push(Waiter(1, 4.0))
     assert queue.oldest_age_s(9.0) == 8.0
 
 
@@ -70,3 +77,90 @@ def test_it_agrees_with_a_sorted_list(steps: list[int | str]) -> None:
                 assert queue.head() is gone
             assert queue.discard(gone)
         assert len(queue) == len(model)
+
+
+def test_within_a_tenant_the_most_urgent_goes_first() -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(10)
+    late, soon = Waiter(1, 0.0, due=300.0), Waiter(1, 1.0, due=30.0)
+    queue.push(late)
+    queue.push(soon)
+    assert queue.head() is soon
+    queue.discard(soon)
+    assert queue.head() is late
+
+
+def test_tenants_take_turns_and_a_flood_makes_room() -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(10)
+    flood = [Waiter(1, float(at), "flood") for at in range(10)]
+    for waiter in flood:
+        assert queue.push(waiter)
+    mouse = Waiter(1, 11.0, "mouse")
+    assert not queue.push(mouse)
+    assert queue.makes_room_for(Waiter(1, 11.0, "flood")) is None
+    assert queue.makes_room_for(Waiter(2, 11.0, "other")) is None
+    assert queue.makes_room_for(mouse) is flood[-1]
+    queue.discard(flood[-1])
+    assert queue.push(mouse)
+    queue.charge(flood[0], 1.0)
+    queue.discard(flood[0])
+    assert queue.head() is mouse
+
+
+def test_an_earlier_lane_makes_the_last_one_give_way() -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(3)
+    low = [Waiter(9, 0.0, "a"), Waiter(9, 1.0, "b"), Waiter(5, 2.0, "c")]
+    for waiter in low:
+        queue.push(waiter)
+    assert queue.makes_room_for(Waiter(1, 3.0, "d")) in low[:2]
+    queue.discard(low[0])
+    queue.discard(low[1])
+    assert queue.makes_room_for(Waiter(5, 3.0, "c")) is None
+
+
+def test_even_parts_are_not_taken_from_each_other() -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(4)
+    for at, tenant in enumerate("aabb"):
+        queue.push(Waiter(1, float(at), tenant))
+    assert queue.makes_room_for(Waiter(1, 9.0, "a")) is None
+    assert queue.makes_room_for(Waiter(1, 9.0, "c")) is not None
+
+
+def test_bytes_are_bounded_exactly() -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(10, most_bytes=100)
+    first = Waiter(1, 0.0, bytes=60)
+    assert queue.push(first)
+    assert not queue.push(Waiter(1, 1.0, bytes=41))
+    assert queue.push(Waiter(1, 1.0, bytes=40))
+    queue.discard(first)
+    assert queue.bytes == 40
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("xyz"), st.floats(0, 9), st.integers(0, 3)), max_size=150)
+)
+def test_any_history_keeps_counts_bounds_and_order(steps: list[tuple[int, str, float, int]]) -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(15, most_bytes=40)
+    inside: list[Waiter] = []
+    for at, (rank, tenant, due, action) in enumerate(steps):
+        if action < 2:
+            waiter = Waiter(rank, float(at), tenant, bytes=rank, due=due)
+            if (victim := queue.makes_room_for(waiter)) is not None and not queue.fits(waiter):
+                assert victim in inside
+                assert victim.rank >= waiter.rank
+                queue.discard(victim)
+                inside.remove(victim)
+            if queue.push(waiter):
+                inside.append(waiter)
+        elif inside and (head := queue.head()) is not None:
+            best = min(one.rank for one in inside)
+            assert head.rank == best
+            mine = [one for one in inside if (one.rank, one.tenant) == (best, head.tenant)]
+            assert head.urgency == min(one.urgency for one in mine)
+            queue.charge(head, due)
+            gone = head if action == 2 else inside[at % len(inside)]
+            queue.discard(gone)
+            inside.remove(gone)
+        assert len(queue) == len(inside) <= 15
+        assert queue.bytes == sum(one.bytes for one in inside) <= 40
+        assert (queue.head() is None) == (not inside)
+        assert set(map(id, queue.everybody())) == set(map(id, inside))

@@ -100,6 +100,8 @@ class WaitQueueSettings(Settings):
     max_age_down: Seconds | None = None
     """How long a call may wait, within ``max_age``, while nothing is there (breaker open, paused); by default it is
     refused at once."""
+    bytes: Size = 64 * 1024 * 1024
+    """Arguments of all waiting calls together, as far as their sizes are given."""
 
 
 class BreakerSettings(Settings):

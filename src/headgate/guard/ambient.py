@@ -23,6 +23,11 @@ class Ambient:
     """Offered to the callee: equal at every attempt of the same step."""
     deadline: float | None = None
     """On the clock's monotonic scale, in seconds; carried into every call."""
+    remaining_s: float | None = None
+    """Median estimate of the work that the run has left, its next call included, in seconds. A call whose deadline
+    comes sooner is not started."""
+    progress: float | None = None
+    """How much of the run is done, in 0..1; nearly finished runs go first."""
 
 
 NOBODY = Ambient()

@@ -101,6 +101,7 @@ class Call:
             self._refuse_late(now)
         slot = Slot(self.whose, now, until, late)
         slot.paid, self._paid = self._paid, None
+        slot.bytes = options.size
         return slot
 
     def reserve_tokens(self, slot: Slot, now: float) -> float:

@@ -6,6 +6,7 @@ Called under the resource's lock.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from headgate.config.settings import ResourceSettings
 from headgate.guard.call_rate import CallRate
@@ -14,22 +15,41 @@ from headgate.guard.evidence import Evidence
 from headgate.guard.fleet import FleetSlots, Told
 from headgate.guard.model_tokens import TokenHolds
 from headgate.guard.refusals import Denial
-from headgate.guard.slot import Slot
+from headgate.guard.slot import Slot, SlotState
 from headgate.model.reason import Reason
+from headgate.policy.urgency import reachable, urgency
 from headgate.policy.wait_queue import WaitQueue
 
 LATENCY_UNKNOWN_S = 1.0
 """Assumed length of a call while none has ended."""
 PAUSE_UNKNOWN_S = 30.0
 """When to come back to a resource that is paused until somebody resumes it."""
+USUAL_LEAST = 8
+"""Calls that must have ended well lately before their median is taken as known."""
+USUAL_FRESH_S = 0.5
+"""How old that median may be."""
 RELEASE = math.inf
 """The wait of a slot that only somebody's release can help."""
+
+
+TOO_LATE = Denial(Reason.DEADLINE_UNREACHABLE, terminal=True)
 
 
 class Door:
     """The line, and the places kept for calls that wait for a moment which they have reserved."""
 
-    __slots__ = ("_down_since", "_evidence", "_fleet", "_max_age_down_s", "_tokens", "controls", "queue", "reserved")
+    __slots__ = (
+        "_down_since",
+        "_evidence",
+        "_fleet",
+        "_max_age_down_s",
+        "_tokens",
+        "_usual_at",
+        "_usual_s",
+        "controls",
+        "queue",
+        "reserved",
+    )
 
     def __init__(
         self,
@@ -39,11 +59,15 @@ class Door:
         *,
         tokens: TokenHolds | None,
         fleet: FleetSlots | None,
+        weights: Mapping[str, float],
     ) -> None:
-        self.queue: WaitQueue[Slot] = WaitQueue(settings.queue.depth)
+        queue = settings.queue
+        self.queue: WaitQueue[Slot] = WaitQueue(queue.depth, most_bytes=queue.bytes, weights=weights)
         self.controls = Controls(name, CallRate(name, settings.rate) if settings.rate is not None else None)
         self.reserved = 0
-        self._max_age_down_s = settings.queue.max_age_down
+        self._max_age_down_s = queue.max_age_down
+        self._usual_s: float | None = None
+        self._usual_at = -math.inf
         self._down_since: float | None = None
         self._evidence = evidence
         self._tokens = tokens
@@ -94,7 +118,51 @@ class Door:
         if self._fleet is not None:
             self._fleet.take_anyway()
 
+    def join(self, slot: Slot, now: float) -> Slot | None:
+        """Put the slot in line (`shut` let it in); whoever had to leave for it comes out."""
+        left = self._make_room(slot)
+        whose = slot.whose
+        slot.urgency = urgency(
+            slot.asked_at, deadline=whose.deadline, remaining_s=whose.remaining_s, progress=whose.progress
+        )
+        self.queue.push(slot)
+        slot.state = SlotState.WAITING
+        if self.down(now) is not None:
+            slot.nudge_at = self.down_until(slot, now)
+        return left
+
+    def reserve(self, slot: Slot) -> Slot | None:
+        """Keep a place for a slot that waits for a moment it has reserved; as `join`, otherwise."""
+        left = self._make_room(slot)
+        self.reserved += 1
+        return left
+
+    def _make_room(self, slot: Slot) -> Slot | None:
+        if self.waiting < self.queue.depth:
+            return None
+        left = self.queue.makes_room_for(slot)
+        if left is not None:
+            self.queue.discard(left)
+        return left
+
+    def charge(self, slot: Slot, now: float) -> None:
+        """The slot's call starts: its tenant pays for the usual time."""
+        usual_s = self.usual_s(now)
+        slot.charged = LATENCY_UNKNOWN_S if usual_s is None else usual_s
+        self.queue.charge(slot, slot.charged)
+
+    def correct(self, slot: Slot, now: float) -> None:
+        """The slot's call has ended: its tenant pays for the time that it took."""
+        self.queue.correct(slot, now - slot.started_at - slot.charged)
+
     # refusing
+
+    def unreachable(self, slot: Slot, now: float) -> bool:
+        """Whether a call that starts now could hardly end by its deadline."""
+        whose = slot.whose
+        return whose.deadline is not None and not reachable(
+            now, deadline=whose.deadline, remaining_s=whose.remaining_s, usual_s=self.usual_s(now)
+        )
 
     def denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
         """Why there is no use in waiting, if there is none."""
@@ -116,9 +184,12 @@ class Door:
         """The refusal of a slot that comes while nothing is there or the line is at its bound."""
         if (down := self.down(now)) is not None and now >= self.down_until(slot, now):
             return down
-        waiting = len(self.queue) + self.reserved
-        if waiting >= self.queue.depth:
-            return Denial(Reason.QUEUE_FULL, limit=self.queue.depth, used=waiting)
+        queue = self.queue
+        if queue.bytes + slot.bytes > queue.most_bytes:
+            return Denial(Reason.QUEUE_FULL, limit=queue.most_bytes, used=queue.bytes)
+        waiting = len(queue) + self.reserved
+        if waiting >= queue.depth and queue.makes_room_for(slot) is None:
+            return Denial(Reason.QUEUE_FULL, limit=queue.depth, used=waiting)
         return None
 
     def shadow_denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
@@ -154,6 +225,14 @@ class Door:
         return min(slot.wait_until, since + self._max_age_down_s)
 
     # estimating
+
+    def usual_s(self, now: float) -> float | None:
+        """The median length of calls that ended well lately; ``None`` while too few are known."""
+        if now - self._usual_at >= USUAL_FRESH_S:
+            latencies = self._evidence.latencies
+            self._usual_at = now
+            self._usual_s = latencies.quantile(0.5, now) if latencies.count(now) >= USUAL_LEAST else None
+        return self._usual_s
 
     def known_wait_s(self, now: float) -> float:
         """The wait that is certain for one more call behind the line: the provider's pace, and the rate."""

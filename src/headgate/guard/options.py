@@ -19,6 +19,8 @@ class CallOptions:
     """Seconds that it may wait for a slot, at most the queue's ``max_age``; 0 means now or not at all."""
     model_tokens: float | None = None
     """The caller's estimate of the model tokens this call takes."""
+    size: int = 0
+    """Bytes that the call's arguments hold while it waits, for the queue's bound."""
     retry: bool = True
     """Whether failures may be tried again."""
     once: bool = False

@@ -25,6 +25,7 @@ class Resources:
         self._rng = rng
         self._bus = bus
         self._budget = settings.budget
+        self._weights = {name: tenant.weight for name, tenant in settings.tenants.items()}
         self._keyed = KeyedLimits(settings)
         self._buckets = Buckets()
         self._tool_calls: FleetSlots | None = None
@@ -85,6 +86,7 @@ class Resources:
             clock=self._clock,
             rng=self._rng,
             bus=self._bus,
+            weights=self._weights,
             fleet=self._tool_calls if kind == "tool" else None,
             tokens=tokens,
         )

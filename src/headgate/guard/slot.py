@@ -46,7 +46,9 @@ class Slot:
 
     __slots__ = (
         "asked_at",
+        "bytes",
         "cancelling",
+        "charged",
         "cut",
         "epoch",
         "generation",
@@ -64,6 +66,7 @@ class Slot:
         "task",
         "thread_over",
         "tokens",
+        "urgency",
         "wait_until",
         "waker",
         "whose",
@@ -73,6 +76,12 @@ class Slot:
         self.whose = whose
         self.rank = whose.rank
         self.asked_at = asked_at
+        self.urgency = asked_at
+        """Its order among the tenant's waiting calls; smaller goes first."""
+        self.bytes = 0
+        """What its arguments hold while it waits."""
+        self.charged = 0.0
+        """Seconds that its tenant was charged when it started."""
         self.wait_until = wait_until
         """Not to be started after this."""
         self.late_reason = late_reason
@@ -99,6 +108,11 @@ class Slot:
         """Whether its time ran out while it was held."""
         self.task: asyncio.Task[object] | None = None
         self.cancelling = 0
+
+    @property
+    def tenant(self) -> str:
+        """Who is charged."""
+        return self.whose.tenant
 
     def due(self) -> None:
         """The running call's time is up: cancel its task, as `asyncio.timeout` does."""

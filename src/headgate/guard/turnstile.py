@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from headgate.config.settings import Mode, ResourceSettings
 from headgate.errors import Overloaded
 from headgate.guard import classify
 from headgate.guard.controls import Override, Pause
-from headgate.guard.door import RELEASE, Door, late
+from headgate.guard.door import RELEASE, TOO_LATE, Door, late
 from headgate.guard.evidence import Evidence
 from headgate.guard.fleet import FleetSlots
 from headgate.guard.model_tokens import TokenHolds
@@ -49,6 +49,7 @@ class Turnstile:
         clock: Clock,
         rng: random.Random,
         bus: EventBus,
+        weights: Mapping[str, float] | None = None,
         fleet: FleetSlots | None = None,
         tokens: TokenHolds | None = None,
     ) -> None:
@@ -65,7 +66,7 @@ class Turnstile:
         self._shadow = settings.mode is Mode.SHADOW
         self._refusals = Refusals(f"resource:{name}", rng)
         self._fleet = fleet
-        self._door = Door(name, settings, self.evidence, tokens=tokens, fleet=fleet)
+        self._door = Door(name, settings, self.evidence, tokens=tokens, fleet=fleet, weights=weights or {})
         self._queue = self._door.queue
         self._lock = threading.Lock()
         self._narration = Narration(name, kind, settings.queue.depth, bus, self.evidence)
@@ -82,6 +83,8 @@ class Turnstile:
         with self._lock:
             if self._shadow:
                 self._pass_in_shadow(slot, now)
+            elif self._door.unreachable(slot, now):
+                self._refuse(slot, TOO_LATE, now)
             elif self._queue.head() is not None or self._attempt(slot, now) > 0:
                 denial = self._door.denial(slot, now, inflight=self.inflight)
                 if denial is not None:
@@ -100,10 +103,7 @@ class Turnstile:
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
-                self._queue.push(slot)
-                slot.state = SlotState.WAITING
-                if self._door.down(now) is not None:
-                    slot.nudge_at = self._door.down_until(slot, now)
+                self._put_out(self._door.join(slot, now), now)
                 self._pump(now)
             pending = self._pending()
         if pending is not None:
@@ -120,7 +120,7 @@ class Turnstile:
             if denial is not None:
                 self._refuse(slot, denial, now)
             else:
-                self._door.reserved += 1
+                self._put_out(self._door.reserve(slot), now)
         if slot.refusal is not None:
             raise slot.refusal
 
@@ -158,7 +158,7 @@ class Turnstile:
             elif self.tokens is not None:
                 self.tokens.settle(slot, result)
             if slot.thread_over:
-                self._release(slot)
+                self._release(slot, now)
             else:
                 slot.state = SlotState.LINGERING
             if self._narration.active:
@@ -177,8 +177,9 @@ class Turnstile:
         with self._changing():
             slot.thread_over = True
             if slot.state is SlotState.LINGERING:
-                self._release(slot)
-                self._move_on(self._clock.monotonic())
+                now = self._clock.monotonic()
+                self._release(slot, now)
+                self._move_on(now)
         if self._fleet is not None:
             self._fleet.tell()
 
@@ -298,13 +299,15 @@ class Turnstile:
             if breaker.state is not BreakerState.CLOSED:
                 slot.probe = evidence.begin_probe(now)
             slot.epoch = breaker.epoch
+        self._door.charge(slot, now)
         self.inflight += 1
         self.calls += 1
         if self._narration.active:
             self._narration.started(slot, inflight=self.inflight)
 
-    def _release(self, slot: Slot) -> None:
+    def _release(self, slot: Slot, now: float) -> None:
         slot.state = SlotState.ENDED
+        self._door.correct(slot, now)
         self.inflight -= 1
         if self._fleet is not None:
             self._fleet.give_back()
@@ -325,6 +328,12 @@ class Turnstile:
             else:
                 self._nudge(waiting, until)
 
+    def _put_out(self, left: Slot | None, now: float) -> None:
+        """Refuse whoever had to leave the line for another."""
+        if left is not None:
+            depth = self._queue.depth
+            self._refuse(left, Denial(Reason.QUEUE_FULL, limit=depth, used=depth), now)
+
     def _nudge(self, slot: Slot, moment: float) -> None:
         """Let a waiting slot's caller come by at ``moment``, if it would not sooner."""
         if slot.nudge_at is None or moment < slot.nudge_at:
@@ -333,9 +342,9 @@ class Turnstile:
 
     def _pump(self, now: float) -> None:
         while (head := self._queue.head()) is not None:
-            if now >= head.wait_until:
+            if now >= head.wait_until or self._door.unreachable(head, now):
                 self._queue.discard(head)
-                self._refuse(head, late(head), now)
+                self._refuse(head, late(head) if now >= head.wait_until else TOO_LATE, now)
                 continue
             wait_s = self._attempt(head, now)
             if wait_s > 0:
