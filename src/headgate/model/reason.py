@@ -86,12 +86,16 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     """Its row cannot be read back (damaged, or written by something else)."""
     APPROVAL_DENIED = "approval_denied"
+    LOOP_DETECTED = "loop_detected"
+    """It made the same calls over and over without getting anywhere."""
     LEASE_EXPIRED = "lease_expired"
     """Its worker vanished; the run was put back in line."""
 
     # why a run is suspended
     RETRY_WAIT = "retry_wait"
     APPROVAL_WAIT = "approval_wait"
+    BUDGET_WAIT = "budget_wait"
+    """It reached one of its own ceilings and waits until somebody raises it."""
 
 
 CONTENDED = frozenset(

@@ -51,12 +51,13 @@ MOVES: dict[str, tuple[frozenset[RunState], frozenset[RunState]]] = {
     "release": (frozenset({RunState.RUNNING}), frozenset({RunState.QUEUED})),
     "rescue": (frozenset({RunState.RUNNING}), frozenset({RunState.QUEUED, RunState.FAILED})),
     "wake": (frozenset({RunState.SUSPENDED}), frozenset({RunState.QUEUED})),
+    "give_up": (frozenset({RunState.SUSPENDED}), frozenset({RunState.FAILED})),
     "expire": (frozenset({RunState.QUEUED, RunState.SUSPENDED}), frozenset({RunState.EXPIRED})),
     "cancel": (frozenset({RunState.QUEUED, RunState.SUSPENDED}), frozenset({RunState.CANCELLED})),
 }
 """Every move by name: (from, to). Whatever is not here does not happen; the store's statements obey it.
 
-A running run is cancelled by its own worker (``finish`` to ``cancelled``), which is asked to by a flag.
+A run that waits for a larger budget, which nobody gave in time, is given up. A running run is cancelled by its own worker (``finish`` to ``cancelled``), which is asked to by a flag.
 """
 
 
@@ -116,6 +117,12 @@ class RunRecord:
     used_calls: int
     used_model_tokens: int
     idempotency_key: str | None
+    budget_money: float | None = None
+    """In the unit in which prices are written."""
+    budget_wall_ms: int | None = None
+    """How long workers may carry it out in all."""
+    used_money: float = 0.0
+    used_wall_ms: int = 0
 
     @property
     def dead(self) -> bool:

@@ -48,3 +48,7 @@ class Step:
     model_tokens: int
     started_ms: int
     finished_ms: int | None
+    money: float = 0.0
+    """What the call cost, where that is known."""
+    input_tokens: int | None = None
+    """Model tokens of the prompt, where the model reported them."""

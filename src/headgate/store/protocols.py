@@ -25,6 +25,7 @@ from headgate.model.step import Effect, Step
 from headgate.store.values import (
     ApiKey,
     Approval,
+    Ceilings,
     Claim,
     ClaimRequest,
     DepthBound,
@@ -90,6 +91,14 @@ class Runs(Protocol):
         """
         ...
 
+    async def raise_budget(self, run_id: str, *, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
+        """Raise the ceilings of an unfinished run to these. No ceiling is lowered, and none is added where there is
+        none. A run that waits for it (``budget_wait``) goes back in line if any ceiling rose.
+
+        Returns the run afterwards, ``None`` if unknown.
+        """
+        ...
+
 
 class Claims(Protocol):
     """Working: everything the holder of runs does.
@@ -131,6 +140,8 @@ class Claims(Protocol):
         attempts: int = 0,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> bool:
         """Let go of a run that waits: until ``wake_ms``, or (``None``) until something wakes it.
 
@@ -148,8 +159,33 @@ class Claims(Protocol):
         reason: str,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> bool:
         """Put a run back in line unharmed (drain, preemption). Not a crash. ``False`` if not fenced."""
+        ...
+
+    async def pause(
+        self,
+        run_id: str,
+        owner: str,
+        term: int,
+        *,
+        now_ms: int,
+        until_ms: int,
+        known: Ceilings,
+        detail: str,
+        used_calls: int = 0,
+        used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
+    ) -> bool | None:
+        """Let go of a run that reached one of its ceilings: ``budget_wait`` until `Runs.raise_budget`, at the latest
+        until ``until_ms`` (then `Upkeep.expire` ends it as ``failed``/``budget_exhausted``).
+
+        If its ceilings are no longer the ``known`` ones, it goes back in line instead (``False``). ``None`` if the
+        fence did not match.
+        """
         ...
 
 
@@ -177,7 +213,8 @@ class Upkeep(Protocol):
 
     async def expire(self, *, now_ms: int, limit: int) -> list[Moved]:
         """End waiting runs past their queue deadline (never started) as ``queue_expired`` and waiting or
-        suspended runs past their deadline as ``deadline_passed``."""
+        suspended runs past their deadline as ``deadline_passed``. Paused runs whose ceiling nobody raised in time
+        end as ``failed``/``budget_exhausted``."""
         ...
 
     async def rescue(self, *, now_ms: int, max_crashes: int, limit: int) -> list[Moved]:
@@ -223,12 +260,16 @@ class Approvals(Protocol):
         term: int,
         *,
         depth: int,
+        attempts: int | None = None,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> Approval | Refusal | None:
         """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
         (``queue_full``). A question whose run ends while it waits is withdrawn (``expired``).
 
+        ``attempts`` is the run's new total of failed attempts, if it changed.
         A question already asked for (run, step) is returned as it stands, and the run is suspended only while it
         still waits. ``None`` if the fence did not match.
         """
@@ -304,6 +345,7 @@ __all__ = [
     "ApiKey",
     "Approval",
     "Approvals",
+    "Ceilings",
     "Claim",
     "ClaimRequest",
     "Claims",

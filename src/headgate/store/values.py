@@ -64,6 +64,8 @@ class RunOffer:
     rates: tuple[RateTake, ...]
     budget_calls: int | None
     budget_model_tokens: int | None
+    budget_money: float | None = None
+    budget_wall_ms: int | None = None
     ahead_of: tuple[str, ...] = ()
     """Lanes that start before this run's lane, for its position."""
     assume: str | None = None
@@ -155,7 +157,19 @@ class RunEnd:
     used_calls: int = 0
     """Absolute totals over all attempts, as all ``used_*``."""
     used_model_tokens: int = 0
+    used_money: float = 0.0
+    used_wall_ms: int = 0
     degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What a run may use in all; ``None`` is without a ceiling."""
+
+    calls: int | None = None
+    model_tokens: int | None = None
+    money: float | None = None
+    wall_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

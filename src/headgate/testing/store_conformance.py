@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from headgate.testing import (
     store_conformance_admissions,
+    store_conformance_budgets,
     store_conformance_claims,
     store_conformance_controls,
     store_conformance_people,
@@ -34,6 +35,7 @@ CASES: tuple[Case, ...] = (
     *store_conformance_runs.CASES,
     *store_conformance_upkeep.CASES,
     *store_conformance_people.CASES,
+    *store_conformance_budgets.CASES,
     *store_conformance_controls.CASES,
 )
 

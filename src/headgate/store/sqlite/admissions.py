@@ -261,6 +261,8 @@ def _store(
         1 if degraded else 0,
         offer.budget_calls,
         offer.budget_model_tokens,
+        offer.budget_money,
+        offer.budget_wall_ms,
         offer.idempotency_key,
         offer.body_hash,
         offer.content_key,
@@ -273,7 +275,8 @@ def _store(
         offer.id, origin_id, offer.replay_of, offer.workflow, offer.tenant, offer.user, offer.lane, _QUEUED,
         None, None, offer.input, None, offer.cost, place.start, offer.now_ms, offer.available_ms,
         offer.queue_deadline_ms, offer.deadline_ms, None, None, None, 0, None, 0, 0, False, degraded,
-        offer.budget_calls, offer.budget_model_tokens, 0, 0, offer.idempotency_key,
+        offer.budget_calls, offer.budget_model_tokens, 0, 0, offer.idempotency_key, offer.budget_money,
+        offer.budget_wall_ms,
     )  # fmt: skip
     return record, seq, last
 

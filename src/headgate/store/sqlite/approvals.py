@@ -28,11 +28,25 @@ class SqliteApprovals:
         term: int,
         *,
         depth: int,
+        attempts: int | None = None,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> Approval | Refusal | None:
         answer: Approval | Refusal | None = await self._writer.submit(
-            lambda tx: _ask(tx, approval, owner, term, depth, used_calls, used_model_tokens)
+            lambda tx: _ask(
+                tx,
+                approval,
+                owner,
+                term,
+                depth,
+                attempts,
+                used_calls,
+                used_model_tokens,
+                used_money,
+                used_wall_ms,
+            )
         )
         return answer
 
@@ -79,8 +93,11 @@ def _ask(
     owner: str,
     term: int,
     depth: int,
+    attempts: int | None,
     used_calls: int,
     used_model_tokens: int,
+    used_money: float,
+    used_wall_ms: int,
 ) -> Approval | Refusal | None:
     run = tx.row("fenced_run", approval.run_id, owner, term)
     if run is None:
@@ -107,8 +124,8 @@ def _ask(
         tx.run("keep_approval", *(getattr(asked, field.name) for field in dataclasses.fields(Approval)))
     suspend(
         tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
-        detail=f"waits for an answer in {approval.queue!r}", attempts=None, used_calls=used_calls,
-        used_model_tokens=used_model_tokens,
+        detail=f"waits for an answer in {approval.queue!r}", attempts=attempts, used_calls=used_calls,
+        used_model_tokens=used_model_tokens, used_money=used_money, used_wall_ms=used_wall_ms,
     )  # fmt: skip
     return asked
 

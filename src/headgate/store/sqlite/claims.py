@@ -10,7 +10,7 @@ from headgate.model.reason import Reason
 from headgate.model.run import TERMINAL, RunState
 from headgate.model.step import Step
 from headgate.policy.fair_queue import dispatch
-from headgate.store.protocols import Claim, ClaimRequest, Extension, RunEnd
+from headgate.store.protocols import Ceilings, Claim, ClaimRequest, Extension, RunEnd
 from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.damage import end_undecodable
 from headgate.store.sqlite.operations import Operations
@@ -19,7 +19,7 @@ from headgate.store.sqlite.runs import end_waiting
 from headgate.store.sqlite.transaction import Transaction
 
 _QUEUED, _RUNNING, _SUSPENDED = RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED
-_STEPS_WIDTH = 15
+_STEPS_WIDTH = 17
 
 
 class SqliteClaims:
@@ -62,6 +62,8 @@ class SqliteClaims:
         attempts: int = 0,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> bool:
         def suspend_one(tx: Transaction) -> bool:
             row = tx.row("fenced_run", run_id, owner, term)
@@ -69,7 +71,8 @@ class SqliteClaims:
                 return False
             suspend(
                 tx, row, now_ms=now_ms, wake_ms=wake_ms, reason=reason, detail=detail, attempts=attempts,
-                used_calls=used_calls, used_model_tokens=used_model_tokens,
+                used_calls=used_calls, used_model_tokens=used_model_tokens, used_money=used_money,
+                used_wall_ms=used_wall_ms,
             )  # fmt: skip
             return True
 
@@ -86,22 +89,42 @@ class SqliteClaims:
         reason: str,
         used_calls: int = 0,
         used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
     ) -> bool:
         def release_one(tx: Transaction) -> bool:
             row = tx.row("fenced_run", run_id, owner, term)
             if row is None:
                 return False
-            seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
-            tx.run("release_run", seq, reason, deadline_ms, used_calls, used_model_tokens)
-            scopes = tx.numbers.scopes(workflow, tenant, lane)
-            scopes.count(_RUNNING, -1)
-            scopes.count(_QUEUED, 1)
-            if cancel_requested:
-                cancel_waiting(tx, row, _QUEUED, now_ms=now_ms)
+            _release(tx, row, now_ms, reason, used_calls, used_model_tokens, used_money, used_wall_ms)
             return True
 
         released: bool = await self._writer.submit(release_one)
         return released
+
+    async def pause(
+        self,
+        run_id: str,
+        owner: str,
+        term: int,
+        *,
+        now_ms: int,
+        until_ms: int,
+        known: Ceilings,
+        detail: str,
+        used_calls: int = 0,
+        used_model_tokens: int = 0,
+        used_money: float = 0.0,
+        used_wall_ms: int = 0,
+    ) -> bool | None:
+        used = (used_calls, used_model_tokens, used_money, used_wall_ms)
+
+        def pause_one(tx: Transaction) -> bool | None:
+            row = tx.row("fenced_run", run_id, owner, term)
+            return None if row is None else _pause(tx, row, now_ms, until_ms, known, detail, used)
+
+        paused: bool | None = await self._writer.submit(pause_one)
+        return paused
 
 
 def claim(tx: Transaction, request: ClaimRequest) -> list[Claim]:
@@ -206,7 +229,7 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
             updates.append(
                 (
                     seq, end.state.value, end.reason, end.detail, end.result, end.now_ms, end.used_calls,
-                    end.used_model_tokens, 1 if end.degraded else 0,
+                    end.used_model_tokens, end.used_money, end.used_wall_ms, 1 if end.degraded else 0,
                 )
             )  # fmt: skip
             scopes = tx.numbers.scopes(workflow, tenant, lane)
@@ -227,18 +250,54 @@ def suspend(
     attempts: int | None,
     used_calls: int,
     used_model_tokens: int,
+    used_money: float,
+    used_wall_ms: int,
 ) -> None:
     """Suspend the run of a `fenced_run` row. One whose end was asked for is cancelled instead of waiting."""
     seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
     tx.run(
         "suspend_run", seq, reason, detail, wake_ms, earliest(wake_ms, deadline_ms), attempts, used_calls,
-        used_model_tokens,
+        used_model_tokens, used_money, used_wall_ms,
     )  # fmt: skip
     scopes = tx.numbers.scopes(workflow, tenant, lane)
     scopes.count(_RUNNING, -1)
     scopes.count(_SUSPENDED, 1)
     if cancel_requested:
         cancel_waiting(tx, row, _SUSPENDED, now_ms=now_ms)
+
+
+def _release(tx: Transaction, row: Row, now_ms: int, reason: str | None, *used: float) -> None:
+    """Put the run of a `fenced_run` row back in line."""
+    seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
+    tx.run("release_run", seq, reason, deadline_ms, *used)
+    scopes = tx.numbers.scopes(workflow, tenant, lane)
+    scopes.count(_RUNNING, -1)
+    scopes.count(_QUEUED, 1)
+    if cancel_requested:
+        cancel_waiting(tx, row, _QUEUED, now_ms=now_ms)
+
+
+def _pause(
+    tx: Transaction,
+    row: Row,
+    now_ms: int,
+    until_ms: int,
+    known: Ceilings,
+    detail: str,
+    used: tuple[int, int, float, int],
+) -> bool:
+    """Suspend the run of a `fenced_run` row at its ceiling, unless the ceilings moved meanwhile."""
+    seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
+    if Ceilings(*(tx.row("ceilings_of_run", seq) or ())) != known:
+        _release(tx, row, now_ms, Reason.BUDGET_WAIT.value, *used)
+        return False
+    tx.run("pause_run", seq, detail, until_ms, earliest(until_ms, deadline_ms), *used)
+    scopes = tx.numbers.scopes(workflow, tenant, lane)
+    scopes.count(_RUNNING, -1)
+    scopes.count(_SUSPENDED, 1)
+    if cancel_requested:
+        cancel_waiting(tx, row, _SUSPENDED, now_ms=now_ms)
+    return True
 
 
 def cancel_waiting(tx: Transaction, row: Row, state: RunState, *, now_ms: int) -> None:

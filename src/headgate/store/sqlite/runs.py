@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
-from headgate.store.protocols import Overview, QueueState, RunFilter
+from headgate.store.protocols import Ceilings, Overview, QueueState, RunFilter
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_now
@@ -52,6 +52,30 @@ class SqliteRuns:
             lambda tx: _cancel(tx, run_id, tenant=tenant, now_ms=now_ms, detail=detail)
         )
         return run
+
+    async def raise_budget(self, run_id: str, *, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
+        run: RunRecord | None = await self._writer.submit(lambda tx: _raise_budget(tx, run_id, tenant, ceilings))
+        return run
+
+
+def _raise_budget(tx: Transaction, run_id: str, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
+    row = tx.row("run_to_raise", run_id)
+    if row is None or (tenant is not None and row[2] != tenant):
+        return None
+    seq, workflow, owner_tenant, lane, state, reason, deadline_ms, crashes, *present = row
+    if RunState(state).terminal:
+        return run_by_id(tx, run_id)
+    wanted = (ceilings.calls, ceilings.model_tokens, ceilings.money, ceilings.wall_ms)
+    raised = [old if old is None or new is None else max(old, new) for old, new in zip(present, wanted, strict=True)]
+    if raised == present:
+        return run_by_id(tx, run_id)
+    tx.run("raise_budget", seq, *raised)
+    if state == RunState.SUSPENDED and reason == Reason.BUDGET_WAIT:
+        tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
+        scopes = tx.numbers.scopes(workflow, owner_tenant, lane)
+        scopes.count(RunState.SUSPENDED, -1)
+        scopes.count(RunState.QUEUED, 1)
+    return run_by_id(tx, run_id)
 
 
 def _page(tx: Reading, wanted: RunFilter) -> list[RunRecord]:

@@ -94,7 +94,18 @@ def _due(tx: Transaction, statement: str, now_ms: int, limit: int) -> list[_Due]
 def _expire(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
     due = _due(tx, "seqs_overdue_in_line", now_ms, limit)
     due += _due(tx, "seqs_past_deadline", now_ms, limit - len(due))
-    return [_expire_one(tx, one, now_ms) for one in due]
+    moved = [_expire_one(tx, one, now_ms) for one in due]
+    unanswered = _due(tx, "seqs_out_of_patience", now_ms, limit - len(due))
+    return moved + [_give_up(tx, one, now_ms) for one in unanswered]
+
+
+def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
+    """A run that was paused at its ceiling, which nobody raised in time."""
+    words = f"{one.detail or 'its ceiling was reached'}; nobody raised it in time"
+    end_waiting(tx, one.seq, one.run_id, RunState.FAILED, Reason.BUDGET_EXHAUSTED.value, words, now_ms)
+    one.leave()
+    one.scopes.count(RunState.FAILED, 1)
+    return one.moved(RunState.FAILED, Reason.BUDGET_EXHAUSTED)
 
 
 def _expire_one(tx: Transaction, one: _Due, now_ms: int) -> Moved:

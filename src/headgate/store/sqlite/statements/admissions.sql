@@ -26,22 +26,22 @@ SELECT 1 FROM steps WHERE run = ?1 AND state = 'begun' LIMIT 1
 -- new run, source run
 INSERT INTO steps
 SELECT ?1, key, seq, resource, function, nth, effect, state, result, queued_ms, ran_ms, tries, degraded,
-  model_tokens, started_ms, finished_ms
+  model_tokens, started_ms, finished_ms, money, input_tokens
 FROM steps WHERE run = ?2 AND state = 'done'
 
 -- name: copy_begun_steps_as_done
 -- new run, source run, now
 INSERT INTO steps
 SELECT ?1, key, seq, resource, function, nth, effect, 'done', 'null', queued_ms, ran_ms, tries, degraded,
-  model_tokens, started_ms, ?3
+  model_tokens, started_ms, ?3, money, input_tokens
 FROM steps WHERE run = ?2 AND state = 'begun'
 
 -- name: admit_run
 INSERT INTO runs (
   id, origin_id, replay_of, workflow, tenant, user, lane, state, input, input_bytes, cost, virtual_start,
   submitted_ms, available_ms, queue_deadline_ms, deadline_ms, due_ms, degraded, budget_calls,
-  budget_model_tokens, idempotency_key, body_hash, content_key
-) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  budget_model_tokens, budget_money, budget_wall_ms, idempotency_key, body_hash, content_key
+) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: keep_large_input
 -- run, input

@@ -46,9 +46,9 @@ SELECT id, owner, term, seq, workflow, tenant, lane FROM runs
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
 
 -- name: finish_run
--- seq, state, reason, detail, result, now, calls, model tokens, degraded
+-- seq, state, reason, detail, result, now, calls, model tokens, money, wall, degraded
 UPDATE runs SET state = ?2, reason = ?3, detail = coalesce(?4, detail), result = ?5, finished_ms = ?6, used_calls = ?7,
-  used_model_tokens = ?8, degraded = max(degraded, ?9), due_ms = NULL, lease_until_ms = NULL
+  used_model_tokens = ?8, used_money = ?9, used_wall_ms = ?10, degraded = max(degraded, ?11), due_ms = NULL, lease_until_ms = NULL
 WHERE seq = ?1
 
 -- name: fenced_run
@@ -57,14 +57,24 @@ SELECT seq, id, workflow, tenant, lane, deadline_ms, cancel_requested, detail FR
 WHERE id = ?1 AND state = 'running' AND owner = ?2 AND term = ?3
 
 -- name: suspend_run
--- seq, reason, detail, wake, due, attempts, calls, model tokens
+-- seq, reason, detail, wake, due, attempts, calls, model tokens, money, wall
 UPDATE runs SET state = 'suspended', reason = ?2, detail = ?3, wake_ms = ?4,
   available_ms = coalesce(?4, available_ms), due_ms = ?5, attempts = coalesce(?6, attempts), used_calls = ?7,
-  used_model_tokens = ?8, owner = NULL, lease_until_ms = NULL
+  used_model_tokens = ?8, used_money = ?9, used_wall_ms = ?10, owner = NULL, lease_until_ms = NULL
 WHERE seq = ?1
 
 -- name: release_run
--- seq, reason, due, calls, model tokens
+-- seq, reason, due, calls, model tokens, money, wall
 UPDATE runs SET state = 'queued', reason = ?2, due_ms = ?3, used_calls = ?4, used_model_tokens = ?5,
-  owner = NULL, lease_until_ms = NULL
+  used_money = ?6, used_wall_ms = ?7, owner = NULL, lease_until_ms = NULL
+WHERE seq = ?1
+
+-- name: ceilings_of_run
+-- seq
+SELECT budget_calls, budget_model_tokens, budget_money, budget_wall_ms FROM runs WHERE seq = ?1
+
+-- name: pause_run
+-- seq, detail, until, due, calls, model tokens, money, wall
+UPDATE runs SET state = 'suspended', reason = 'budget_wait', detail = ?2, wake_ms = ?3, due_ms = ?4, used_calls = ?5,
+  used_model_tokens = ?6, used_money = ?7, used_wall_ms = ?8, owner = NULL, lease_until_ms = NULL
 WHERE seq = ?1

@@ -58,6 +58,16 @@ SELECT seq, workflow, tenant, lane, state, term, input_bytes FROM runs WHERE id 
 -- seq, detail
 UPDATE runs SET cancel_requested = 1, detail = ?2 WHERE seq = ?1
 
+-- name: run_to_raise
+-- run id
+SELECT seq, workflow, tenant, lane, state, reason, deadline_ms, crashes, budget_calls, budget_model_tokens,
+  budget_money, budget_wall_ms
+FROM runs WHERE id = ?1
+
+-- name: raise_budget
+-- seq, calls, model tokens, money, wall
+UPDATE runs SET budget_calls = ?2, budget_model_tokens = ?3, budget_money = ?4, budget_wall_ms = ?5 WHERE seq = ?1
+
 -- name: end_waiting_run
 -- seq, state, reason, detail, now
 UPDATE runs SET state = ?2, reason = ?3, detail = ?4, finished_ms = ?5, due_ms = NULL, wake_ms = NULL,

@@ -13,10 +13,16 @@ WHERE state = 'suspended' AND due_ms <= ?1 AND deadline_ms <= ?1 ORDER BY due_ms
 SELECT seq FROM runs INDEXED BY runs_due
 WHERE state = 'running' AND due_ms <= ?1 ORDER BY due_ms LIMIT ?2
 
+-- name: seqs_out_of_patience
+-- now, at most. Paused at a ceiling that nobody raised in time.
+SELECT seq FROM runs INDEXED BY runs_due
+WHERE state = 'suspended' AND due_ms <= ?1 AND wake_ms <= ?1 AND reason = 'budget_wait' ORDER BY due_ms LIMIT ?2
+
 -- name: seqs_to_wake
 -- now, at most
 SELECT seq FROM runs INDEXED BY runs_due
-WHERE state = 'suspended' AND due_ms <= ?1 AND wake_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)
+WHERE state = 'suspended' AND due_ms <= ?1 AND wake_ms <= ?1 AND reason IS NOT 'budget_wait'
+  AND (deadline_ms IS NULL OR deadline_ms > ?1)
 ORDER BY due_ms LIMIT ?2
 
 -- name: due_runs
