@@ -9,6 +9,7 @@ is at least 25 calls, and a measurement comes every 600 calls. As published it w
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from headgate.lab.baselines.sample_rule import SampleRule
@@ -57,7 +58,7 @@ class EnvoyRule(SampleRule):
             return self.level
         gradient = min(2.0, max(0.5, 1.25 * self._fastest_s / median(self._latencies)))
         self._latencies = []
-        level = gradient * self.level + (gradient * self.level) ** 0.5
+        level = gradient * self.level + math.sqrt(gradient * self.level)
         self._at_floor = self._at_floor + 1 if level <= PINNED else 0
         if self._since < EVERY_CALLS and self._at_floor < 5:
             return max(float(PINNED), level)

@@ -29,7 +29,7 @@ class Traffic:
 
     def work_s(self, rng: Random) -> float:
         if self.pareto is not None:
-            least = self.median_s / 2.0 ** (1 / self.pareto)
+            least = self.median_s / math.pow(2.0, 1 / self.pareto)
             return min(self.most_s, least * rng.paretovariate(self.pareto))
         return min(self.most_s, self.median_s * math.exp(rng.gauss(0.0, self.sigma)))
 

@@ -4,26 +4,27 @@ Decides: the number of calls in flight, a real level within ``least``..``most`` 
 
 Evidence, and what it does:
 
-* *Latency.* Calls are judged in groups of ten to 64 (a *cohort*), as many as make the mean of the log of latency
-  by predicted size (by nothing, when sizes are unknown) certain to about 0.2. A cohort is judged when 60 %
-  have ended; the rest count as at least as slow as they are old. Its mean, with the calls in flight
-  that it saw, updates a belief about where the knee is and how slow the dependency is in itself (`knee`). The level
-  goes to a little above the knee, at most ×1.6 up and ×0.5 down. Only calls sent after a cut judge what it did.
+* *Latency.* Calls are judged in groups (a *cohort*) of as many as make the mean of the log of latency certain to
+  about 0.2: ten when it scatters little, 64 at most. What the predicted size explains of it is taken out
+  first, as far as it does (`SizeEffect`). Calls that have not ended count as at least as slow as they are old.
+  The mean, with the calls in flight that the cohort saw, updates a belief about where the knee is and how slow the
+  dependency is by itself (`KneeBelief`). The level goes to a little above the knee, at most ×1.6 up and ×0.5
+  down at a time. Only calls sent after a cut judge what it did.
 * *Slowness that is not ours* raises the believed base, not the load's part: cutting stops by itself, the level
   returns, and one change is reported as ``provider_slow``.
-* *Soundings.* Every sixth cohort is sent with more calls in flight (is the knee still there?), or with
-  fewer when the base has become uncertain.
-* *Refusals* cut at once, once for each generation, and leave a wall (`wall`).
+* *Soundings.* Every eighth cohort is sent with more calls in flight (is the knee still there?) or, when the base has
+  become uncertain, in turn with fewer. A sounding from below that finds things faster is followed further down.
+* *Refusals* cut at once, once for each generation, and leave a wall (`Wall`); those that load cannot explain do not.
 * *Silence.* All calls in flight together have a chance of having stayed silent since the last answer; below 1 in
-  150,000, or when half of them (at least four) are later than two spreads, the level is cut ×0.7, once for each
-  generation: a dependency that accepts and never answers is noticed long before any timeout.
+  150,000, or when half of them (at least four) are later than two and a half spreads, the level is cut ×0.7, once for
+  each generation: a dependency that accepts and never answers is noticed long before any timeout.
 * *Memory pressure* above 85 % stops growth until it is below 80 %, above 92 % it cuts ×0.7, at most every 10 s.
 * *Failures* say nothing about capacity and are left to the breaker; an empty answer in no time is not fast.
 
 Invariants: at most one cut for each generation; a call of an older generation never cuts; the level grows only while
 the limit holds work back. State is bounded: one cohort, one grid, one entry for each call in flight.
 
-Trade-offs: about one cohort in six is an experiment, which costs a percent or two of capacity or a little latency.
+Trade-offs: one cohort in eight is an experiment, which costs a percent or two of capacity or a little latency.
 Known failures: two knees (a shared database behind a pool) are seen as the lower one; a base and a knee that
 change at the same moment take several cohorts to be told apart; under a cap that moves quickly it
 lags by the probe's wait; fewer than ten calls between two changes of the dependency cannot be followed by anybody.
@@ -50,8 +51,10 @@ START = 4
 LEAST_CALLS, MOST_CALLS = 10, 64
 EVIDENCE = 25.0
 """Calls per squared spread: the standard error of a cohort is 1 / √25 = 0.2."""
-DONE = 0.8
-SENT_MOST = 2
+DONE, SENT_MOST = 0.8, 2
+"""A cohort is judged when this part of the calls it needs has ended; until then up to twice as many join it."""
+LASTS_LEAST_S = 0.25
+"""No cohort is judged sooner: at a thousand calls a second that saves work and costs nothing."""
 QUANTILE, MARGIN = 0.6, 0.18
 """The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
 UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
@@ -66,7 +69,8 @@ HOLD_S = 1.5
 CUT = 0.7
 SILENCE = 12.0
 """Minus the log of the chance by which silence is taken for a stall."""
-LATE, LATE_LEAST = 2.0, 4
+LATE, LATE_LEAST, SPREAD_LEAST = 2.5, 4, 0.4
+"""Or: at least so many calls, and half of all, later than this many spreads, of at least the third number."""
 SLOW, SLOW_OVER, SLOW_UNSURE = math.log(1.45), math.log(1.15), 0.2
 """A base so far above the usual one is reported as the provider's slowness, and over below the second."""
 MEMORY_CUT, MEMORY_FULL, MEMORY_FREE, MEMORY_HOLD_S = 0.92, 0.85, 0.80, 10.0
@@ -78,25 +82,22 @@ class _Cohort:
 
     number: int
     wanted: int
+    since: float = math.inf
+    """When its first member was sent."""
     sent: int = 0
-    bound: int = 0
-    """How many were sent while the limit held work back."""
+    bound: bool = False
+    """Whether the limit was reached meanwhile."""
     log_calls: float = 0.0
-    """Sum of the logs of the calls in flight that its members saw."""
+    """Sum of the logs of the calls in flight that its members lived among."""
     ended: list[tuple[float, float]] = field(default_factory=list)
     """Log of latency and log of size of those that were answered well."""
     timed_out: list[tuple[float, float]] = field(default_factory=list)
-    void: int = 0
-    """Members that ended without saying anything about latency."""
+    gone: int = 0
+    """Members that ended, in whatever way."""
     refused: bool = False
 
-    @property
-    def is_due(self) -> bool:
-        return self.gone >= DONE * self.wanted
-
-    @property
-    def gone(self) -> int:
-        return len(self.ended) + len(self.timed_out) + self.void
+    def is_due(self, now: float) -> bool:
+        return self.gone >= DONE * self.wanted and now - self.since >= LASTS_LEAST_S
 
 
 def _logs(stamp: Stamp, now: float) -> tuple[float, float]:
@@ -128,6 +129,7 @@ class CohortLimiter:
         """Cohorts since the last sounding."""
         self._sound_up = False
         """Which way the last sounding went."""
+        self._area, self._weighed_at = 0.0, 0.0
         self._hold_until = -math.inf
         self._last_answer = -math.inf
         self._stalled = -1
@@ -145,19 +147,24 @@ class CohortLimiter:
 
     def begin(self, *, inflight: int, size: float | None, now: float) -> Stamp:
         size = size if size is not None and 0 < size < math.inf else 1.0
-        stamp = Stamp(self.generation, now, size, inflight, inflight >= 0.8 * self.limit)
+        self._weigh(now)
+        bound = inflight >= self.limit
+        stamp = Stamp(self.generation, now, size, inflight, bound, area=self._area)
         self._live[stamp] = None
         cohort = self._cohort
+        cohort.bound = cohort.bound or bound
         if cohort.sent < SENT_MOST * cohort.wanted:
             stamp.cohort = cohort.number
+            if not cohort.sent:
+                cohort.since = now
             cohort.sent += 1
-            cohort.bound += stamp.bound
-            cohort.log_calls += math.log(inflight)
         return stamp
 
     def end(self, stamp: Stamp, outcome: Outcome, *, inflight: int, now: float) -> Change | None:
-        if self._live.pop(stamp, self) is self:
+        if stamp not in self._live:
             return None  # it has ended before
+        self._weigh(now)
+        del self._live[stamp]
         change = None
         if outcome is Outcome.OVERLOADED:
             change = self._refused(stamp, now)
@@ -166,7 +173,7 @@ class CohortLimiter:
             if outcome is Outcome.OK and stamp.generation == self.generation:
                 self._wall.accepted(stamp.inflight, stamp.begun_at)
         self._record(stamp, outcome, now)
-        return self._judge(now) if change is None and self._cohort.is_due else change
+        return self._judge(now) if change is None and self._cohort.is_due(now) else change
 
     def tick(self, *, now: float) -> Change | None:
         """The alarm for silence. A stall is cut once; what was sent before the cut does not cut again."""
@@ -175,15 +182,15 @@ class CohortLimiter:
         calls = [stamp for stamp in self._live if stamp.generation == self.generation]
         if not calls and self.generation != self._stalled:
             calls = list(self._live)  # a cut for another reason is no reason to be blind until they have gone
-        spread, late, silence = 1.15 * self._spread, 0, 0.0
+        spread, late, silence = max(SPREAD_LEAST, 1.15 * self._spread), 0, 0.0
         for stamp in calls:
             z = (self._log_age(stamp, now) - self._center) / spread
             late += z > LATE
             silence += overdue(z)
             if stamp.begun_at < self._last_answer:
                 silence -= overdue((self._log_age(stamp, self._last_answer) - self._center) / spread)
-        if silence < SILENCE and (late < LATE_LEAST or 2 * late < len(calls)):
-            return None
+        if len(calls) < 2 or (silence < SILENCE and (late < LATE_LEAST or 2 * late < len(calls))):
+            return None  # a single call that takes long is no stall
         self._stalled = self.generation + 1
         return self._cut(CUT * self._level, "stall", late=float(late), live=float(len(calls)), silence=silence)
 
@@ -211,17 +218,28 @@ class CohortLimiter:
     def _log_age(self, stamp: Stamp, now: float) -> float:
         return self._sizes.without(*_logs(stamp, now))
 
+    def _weigh(self, now: float) -> None:
+        """Add the time since the last event, times the calls in flight then."""
+        self._area += len(self._live) * (now - self._weighed_at)
+        self._weighed_at = now
+
+    def _log_calls(self, stamp: Stamp, now: float) -> float:
+        """The log of the mean number of calls in flight since this one was sent."""
+        lived = now - stamp.begun_at
+        return math.log(max(1.0, (self._area - stamp.area) / lived)) if lived > 1e-6 else math.log(stamp.inflight)
+
     def _record(self, stamp: Stamp, outcome: Outcome, now: float) -> None:
         cohort = self._cohort
         if stamp.cohort != cohort.number:
             return
+        cohort.gone += 1
+        cohort.log_calls += self._log_calls(stamp, now)
         if outcome is Outcome.OK:
             cohort.ended.append(_logs(stamp, now))
         elif outcome is Outcome.TIMEOUT:
             cohort.timed_out.append(_logs(stamp, now))
-        else:
-            cohort.void += 1
-            cohort.refused = cohort.refused or outcome is Outcome.OVERLOADED
+        elif outcome is Outcome.OVERLOADED:
+            cohort.refused = True
 
     def _refused(self, stamp: Stamp, now: float) -> Change | None:
         if stamp.generation != self.generation or now < self._hold_until:
@@ -244,25 +262,26 @@ class CohortLimiter:
         cohort, self._cohort = self._cohort, self._new_cohort()
         if not cohort.refused:
             self._wall.clean()
-        if 2 * len(cohort.ended) < LEAST_CALLS:
-            return None
+        if 2 * (len(cohort.ended) + len(cohort.timed_out)) < LEAST_CALLS:
+            return None  # failures and refusals say nothing about latency
         self._sizes.learn(cohort.ended)
         ended = [self._sizes.without(*logs) for logs in cohort.ended]
-        running = [self._log_age(stamp, now) for stamp in self._live if stamp.cohort == cohort.number]
+        members = [stamp for stamp in self._live if stamp.cohort == cohort.number]
+        running = [self._log_age(stamp, now) for stamp in members]
         timed_out = [self._sizes.without(*logs) for logs in cohort.timed_out]
-        mean, spread = censored_mean(ended, running + timed_out, self._spread)
+        mean, spread = censored_mean(ended, running + timed_out, self._center, self._spread)
         self._center = mean
         self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
         told = sum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
         error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + told)
-        log_calls = cohort.log_calls / cohort.sent
+        log_calls = (cohort.log_calls + sum(self._log_calls(stamp, now) for stamp in members)) / cohort.sent
         faster = self._judged > 0 and mean < self._belief.base()[0] - error
         self._belief.observe(log_calls, mean, error)
         self._judged += 1
         base, base_error = self._belief.base()
         wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
         inputs = {"calls": float(cohort.sent), "inflation": math.exp(mean - base), "error": error, "wish": wish}
-        bound = 2 * cohort.bound >= cohort.sent
+        bound = cohort.bound and 2 * math.exp(log_calls) >= self.limit
         change = self._steer(wish, base_error, log_calls, bound, faster, inputs)
         return self._with_slowness(change, base, base_error, inputs)
 

@@ -97,19 +97,17 @@ class KneeBelief:
         last = len(weights) - 1
         anywhere = KNEE_JUMPS / len(weights)
         stay, side = 1 - KNEE_JUMPS - KNEE_DRIFTS, KNEE_DRIFTS / 2
-        new: list[tuple[float, float, float]] = []
-        for i in range(len(weights)):
+        drift = BASE_DRIFT * BASE_DRIFT
+        self._weights, self._bases, self._spreads = [], [], []
+        for i in range(last + 1):
             left, right = max(0, i - 1), min(last, i + 1)
-            sources = (
-                (stay * weights[i], bases[i], spreads[i]),
-                (side * weights[left], bases[left], spreads[left]),
-                (side * weights[right], bases[right], spreads[right]),
-                (anywhere, mean, error * error),
-            )
-            total = sum(source[0] for source in sources)
-            base = sum(w * b for w, b, _ in sources) / total
-            spread = sum(w * (v + (b - base) ** 2) for w, b, v in sources) / total
-            new.append((total, base, spread + BASE_DRIFT * BASE_DRIFT))
-        self._weights = [cell[0] for cell in new]
-        self._bases = [cell[1] for cell in new]
-        self._spreads = [cell[2] for cell in new]
+            own, below, above = stay * weights[i], side * weights[left], side * weights[right]
+            total = own + below + above + anywhere
+            base = (own * bases[i] + below * bases[left] + above * bases[right] + anywhere * mean) / total
+            spread = own * (spreads[i] + (bases[i] - base) ** 2)
+            spread += below * (spreads[left] + (bases[left] - base) ** 2)
+            spread += above * (spreads[right] + (bases[right] - base) ** 2)
+            spread += anywhere * (error * error + (mean - base) ** 2)
+            self._weights.append(total)
+            self._bases.append(base)
+            self._spreads.append(spread / total + drift)

@@ -35,6 +35,8 @@ class SizeEffect:
     def learn(self, calls: Sequence[tuple[float, float]]) -> None:
         """Calls that ended: (log of latency, log of size)."""
         count = len(calls)
+        if not count:
+            return
         latency, size = sum(call[0] for call in calls) / count, sum(call[1] for call in calls) / count
         self._both = SIZE_KEPT * self._both + sum((y - latency) * (s - size) for y, s in calls)
         self._square = SIZE_KEPT * self._square + sum((s - size) ** 2 for _, s in calls)
@@ -55,14 +57,17 @@ def overdue(z: float) -> float:
     return 0.5 * z * z + math.log(z) + 0.919
 
 
-def censored_mean(ended: Sequence[float], at_least: Sequence[float], spread: float) -> tuple[float, float]:
+def censored_mean(
+    ended: Sequence[float], at_least: Sequence[float], usual: float, spread: float
+) -> tuple[float, float]:
     """Mean and spread of normal values, some of which are only known to be ``at_least`` so large.
 
     Expectation maximisation with a known ``spread`` for the unknown parts (Dempster, Laird and Rubin, 1977), and
-    values pulled in to three spreads (Huber). ``ended`` is not empty.
+    values pulled in to three spreads (Huber). The search begins at the mean of those that ended, or at the ``usual``
+    one if none did.
     """
     count = len(ended) + len(at_least)
-    mean, squares, shift = sum(ended) / len(ended), 0.0, 0.0
+    mean, squares, shift = sum(ended) / len(ended) if ended else usual, 0.0, 0.0
     for _ in range(_ROUNDS):
         shift = squares = 0.0
         for x in ended:

@@ -28,6 +28,8 @@ class Stamp:
     """Whether the limit held work back when it was sent."""
     cohort: int = -1
     """The group of calls that it is judged with; -1 for none."""
+    area: float = 0.0
+    """Calls in flight times seconds that the limiter had seen when this one was sent."""
 
 
 class CallLimiter(Protocol):

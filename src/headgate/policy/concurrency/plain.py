@@ -51,7 +51,11 @@ class PlainLimiter:
         self._least, self._most, self._rules = least, most, rules
         self.limit = min(most, max(least, 8))
         self.generation = 0
-        self._begin_window()
+        self._ended = 0
+        self._bad = 0
+        self._bound = False
+        """Whether the limit held work back during the window."""
+        self._latencies: list[float] = []
 
     def begin(self, *, inflight: int, size: float | None, now: float) -> Stamp:
         return Stamp(self.generation, now, 1.0, inflight, inflight >= self.limit)
@@ -94,4 +98,4 @@ class PlainLimiter:
         self._ended = 0
         self._bad = 0
         self._bound = False
-        self._latencies: list[float] = []
+        self._latencies = []
