@@ -86,7 +86,7 @@ def test_the_breaker_is_waited_for_in_the_same_way() -> None:
         github = tool(
             clock,
             concurrency=4,
-            breaker={"consecutive": 2, "open_for": "4s"},
+            breaker={"consecutive": 2, "open_for": "4s", "kind": "hard"},
             queue={"depth": 50, "max_age": "1m", "max_age_down": "20s"},
         )
         broken = Provider(seconds=0.1, answer=lambda number: ProviderError(500) if number < 2 else "well")

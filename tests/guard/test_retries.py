@@ -205,7 +205,11 @@ def test_the_breaker_opens_probes_and_closes_at_a_quarter() -> None:
     async def main(clock: LoopClock) -> None:
         heard: list[Any] = []
         github = tool(
-            clock, heard=heard, concurrency=8, breaker={"consecutive": 5, "open_for": "10s"}, retry={"attempts": 1}
+            clock,
+            heard=heard,
+            concurrency=8,
+            breaker={"consecutive": 5, "open_for": "10s", "kind": "hard"},
+            retry={"attempts": 1},
         )
         broken = Provider(seconds=0.1, answer=lambda _: ProviderError(500))
         for _ in range(5):
@@ -356,5 +360,84 @@ def test_a_retry_that_is_refused_is_not_paid_for() -> None:
         assert refused.value.reason == "rate_limited"
         assert github.statistics().retries == 1
         assert budget.balance(clock.monotonic()) == before
+
+    run_virtual(main)
+
+
+def test_a_check_of_the_resource_sees_every_answer_and_opens_the_breaker() -> None:
+    """The server that answers 200 with nothing, in 18 ms, faster than any healthy one."""
+
+    class Response:
+        status_code = 200
+
+        def __init__(self, content: str) -> None:
+            self.content = content
+            self.headers = {"x-request-id": "1"}
+
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=4, breaker={}, retry={"attempts": 1})
+
+        @github.healthy
+        def has_content(answer: Response) -> bool:
+            return bool(answer.content)
+
+        full, empty = Provider(answer=lambda _: Response("text")), Provider(0.018, answer=lambda _: Response(""))
+        for _ in range(4):
+            await github.call(full)
+        assert github.statistics().error_rate == 0.0
+        for _ in range(8):
+            assert (await github.call(empty)).content == ""
+        assert github.statistics().breaker == "open"
+        with pytest.raises(Overloaded):
+            await github.call(empty)
+        await asyncio.sleep(1.3)
+        async with github.slot() as slot:
+            slot.result(Response(""))
+        assert github.statistics().breaker == "open"
+        await asyncio.sleep(2.6)
+        assert (await github.call(full)).content == "text"
+        assert (await github.call(full)).content == "text"
+        assert github.statistics().breaker == "closed"
+
+    run_virtual(main)
+
+
+def test_a_check_that_raises_comes_out_and_leaks_nothing() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=1)
+        github.healthy(lambda answer: answer["missing"])
+        for _ in range(3):
+            with pytest.raises(KeyError):
+                await github.call(Provider(answer=lambda _: {}))
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
+def test_while_a_soft_breaker_is_open_a_trickle_of_probes_goes_through() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=16, breaker={}, retry={"attempts": 1})
+        provider = Provider(0.1)
+        provider.answer = lambda _: ProviderError(500) if clock.monotonic() < 60 else "well"
+        ended: list[Any] = []
+
+        async def ask() -> None:
+            try:
+                ended.append((clock.monotonic(), await github.call(provider)))
+            except (ProviderError, Overloaded) as error:
+                ended.append((clock.monotonic(), error))
+
+        tasks = []
+        for _ in range(1200):
+            tasks.append(asyncio.create_task(ask()))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*tasks)
+        during = [moment for moment in provider.started_at if 2 < moment < 60]
+        assert 3 <= len(during) <= 8
+        assert provider.peak <= 3
+        first_well = min(moment for moment, one in ended if one == "well")
+        assert first_well <= 60 + 1.25 * 30 + 1
+        after = [one for moment, one in ended if moment > first_well + 1]
+        assert sum(one == "well" for one in after) >= 0.95 * len(after)
 
     run_virtual(main)

@@ -1,8 +1,12 @@
 """The circuit breaker, driven by plain numbers."""
 
-from headgate.policy.breaker import Breaker, BreakerRules, BreakerState
+import pytest
 
-RULES = BreakerRules(failure_rate=0.5, minimum_calls=8, consecutive=5, window_s=60, open_for_s=10, open_at_most_s=60)
+from headgate.policy.breaker import Breaker, BreakerRules, BreakerState, wilson_lower
+
+RULES = BreakerRules(
+    failure_rate=0.5, minimum_calls=8, consecutive=5, window_s=60, open_for_s=10, open_at_most_s=60, probes=1
+)
 MIDDLE = 0.5
 """The jitter that changes nothing."""
 
@@ -40,12 +44,74 @@ def test_failures_in_a_row_open_it() -> None:
 
 
 def test_a_share_of_failures_opens_it_once_there_is_evidence() -> None:
-    breaker = Breaker(RULES)
-    for call in range(4):
-        assert breaker.state is BreakerState.CLOSED, call
+    assert verdict(6, 2, failure_rate=0.5) is BreakerState.CLOSED
+    assert verdict(7, 2, failure_rate=0.5) is BreakerState.OPEN
+
+
+def verdict(bad: int, good: int, **rules: float) -> BreakerState:
+    """The state after these endings, failures last in groups that are never many in a row."""
+    breaker = Breaker(BreakerRules(consecutive=1000, **rules))  # type: ignore[arg-type]  # plain numbers
+    for _ in range(good):
         breaker.on_alive(0.0, epoch=0)
-        fail(breaker, 0.0)
-    assert breaker.state is BreakerState.OPEN
+    fail(breaker, 0.0, bad)
+    return breaker.state
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "rate", "opens"),
+    [
+        (1, 2, 0.15, False),
+        (2, 6, 0.15, False),
+        (4, 4, 0.15, True),
+        (14, 86, 0.15, False),
+        (23, 77, 0.15, True),
+        (7, 1, 0.8, True),
+        (6, 2, 0.8, False),
+        (5, 0, 0.8, False),
+        (60, 40, 0.8, False),
+        (85, 15, 0.8, True),
+    ],
+)
+def test_it_opens_on_evidence_and_not_on_accidents(bad: int, good: int, rate: float, opens: bool) -> None:
+    assert (verdict(bad, good, failure_rate=rate) is BreakerState.OPEN) == opens
+
+
+@pytest.mark.parametrize(("bad", "total", "lower"), [(0, 0, 0.0), (0, 9, 0.0), (5, 6, 0.497), (7, 10, 0.442)])
+def test_the_wilson_interval_is_the_published_one(bad: int, total: int, lower: float) -> None:
+    assert wilson_lower(bad, total) == pytest.approx(lower, abs=0.002)
+
+
+def test_a_soft_breaker_keeps_a_trickle_going_and_closes_after_two_clean_probes() -> None:
+    breaker, now, gaps = Breaker(BreakerRules()), 0.0, []
+    fail(breaker, now, 8)
+    for _ in range(7):
+        gaps.append(breaker.reopens_in(now))
+        now += gaps[-1]
+        breaker.begin_probe()
+        assert not breaker.may_start(now)  # one at a time
+        breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE, probe=True)
+    assert gaps == [1, 2, 4, 8, 16, 30, 30]
+    now += breaker.reopens_in(now)
+    breaker.begin_probe()
+    assert breaker.on_alive(now, epoch=breaker.epoch, probe=True) is None
+    assert breaker.may_start(now)
+    breaker.begin_probe()
+    closed = breaker.on_alive(now, epoch=breaker.epoch, probe=True)
+    assert closed is not None
+    assert closed.new is BreakerState.CLOSED
+
+
+def test_one_clean_probe_followed_by_a_failed_one_does_not_count() -> None:
+    breaker, now = Breaker(BreakerRules()), 0.0
+    fail(breaker, now, 8)
+    for clean in (True, False, True):
+        now += breaker.reopens_in(now)
+        breaker.begin_probe()
+        if clean:
+            breaker.on_alive(now, epoch=breaker.epoch, probe=True)
+        else:
+            breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE, probe=True)
+    assert breaker.state is BreakerState.PROBING
 
 
 def test_old_failures_are_forgotten() -> None:

@@ -107,16 +107,29 @@ class WaitQueueSettings(Settings):
 class BreakerSettings(Settings):
     """Circuit breaker of a resource."""
 
-    failure_rate: Share = 0.5
-    """Opens at this share of failures among the window's calls …"""
+    kind: Literal["soft", "hard"] = "soft"
+    """``soft``: a trickle of probes, two clean ones close it. ``hard``: stays away, one clean probe closes it."""
+    failure_rate: Share = 0.8
+    """Opens at this share of failures among the window's calls, if it is no accident …"""
     minimum_calls: Annotated[Whole, Field(ge=2, le=1000)] = 8
     """… with at least so many of them …"""
-    consecutive: Annotated[Whole, Field(ge=2, le=1000)] = 5
+    consecutive: Annotated[Whole, Field(ge=2, le=1000)] = 8
     """… or after so many failures in a row."""
     window: Seconds = 60.0
+    probe_every: Seconds = 1.0
+    """Of a soft breaker, the time to the first probe; doubles with every failed one, jittered by a quarter."""
+    probe_at_most: Seconds = 30.0
     open_for: Seconds = 10.0
-    """First open time; doubles with every failed probe, jittered by a quarter."""
+    """Of a hard breaker, the first open time; doubles with every failed probe, jittered by a quarter."""
     open_at_most: Seconds = 300.0
+
+    @model_validator(mode="after")
+    def _times_grow(self) -> Self:
+        if self.probe_every > self.probe_at_most:
+            raise ValueError(
+                f"probe_every ({self.probe_every:g}s) is longer than probe_at_most ({self.probe_at_most:g}s)"
+            )
+        return self
 
 
 class RetrySettings(Settings):

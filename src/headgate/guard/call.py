@@ -155,7 +155,7 @@ class Call:
 
     def returned(self, slot: Slot, value: Any, *, overran: bool = False) -> Again | None:
         """The function returned: end the slot. ``None``: take the value; else the verdict on a bad answer."""
-        result = self._cut_result() if overran else self._judge(value)
+        result = self._cut_result() if overran else self._ended_as(slot, value)
         self._end(slot, result)
         if result.outcome is Outcome.OK or overran:
             return None
@@ -172,7 +172,11 @@ class Call:
 
     def ended_with(self, slot: Slot, value: Any) -> None:
         """A block of code is over with this answer; nothing follows from it."""
-        self._end(slot, self._judge(value))
+        self._end(slot, self._ended_as(slot, value))
+
+    def ended_well(self, slot: Slot) -> None:
+        """A block of code is over without error and without an answer to judge."""
+        self._end(slot, classify.OK)
 
     def ended_by(self, slot: Slot, error: BaseException) -> None:
         """A block of code ended with this error; nothing follows from it."""
@@ -198,12 +202,23 @@ class Call:
             return Expired(f"{self.resource.scope}: the deadline passed {self.limit_s:.3g} s into the call")
         return TimeoutError(f"{self.resource.scope}: no answer within {self.limit_s:g} s")
 
+    def _ended_as(self, slot: Slot, value: Any) -> CallResult:
+        """The verdict on an answer. A check that raises is the user's mistake: the slot ends, and it comes out."""
+        try:
+            return self._judge(value)
+        except BaseException:
+            self._end(slot, classify.IGNORED)
+            raise
+
     def _judge(self, value: Any) -> CallResult:
-        healthy = self.options.healthy
-        if healthy is None and type(value) in classify.PLAIN:
+        checks = self.resource.checks
+        own = self.options.healthy
+        if own is None and not checks and type(value) in classify.PLAIN:
             return classify.OK
+        if not all(check(value) for check in checks) or (own is not None and not own(value)):
+            return classify.UNHEALTHY
         usage = self.turnstile.tokens is not None
-        return classify.of_value(value, now_ms=self.clock.now_ms(), healthy=healthy, usage=usage)
+        return classify.of_value(value, now_ms=self.clock.now_ms(), usage=usage)
 
     def _end(self, slot: Slot, result: CallResult) -> None:
         now = self.clock.monotonic()

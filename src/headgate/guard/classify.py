@@ -51,17 +51,12 @@ def of_error(error: BaseException, *, now_ms: int) -> CallResult:
     return CallResult(_outcome_without_status(error))
 
 
-def of_value(
-    value: Any, *, now_ms: int, healthy: Callable[[Any], bool] | None = None, usage: bool = False
-) -> CallResult:
+def of_value(value: Any, *, now_ms: int, usage: bool = False) -> CallResult:
     """The ending of a call that returned ``value``.
 
-    A returned response object counts by its status, so a 503 that was not raised is still a 503. ``healthy`` is the
-    user's own check; *no* means the dependency answered with something unusable. ``usage`` asks for reported model
-    tokens.
+    A returned response object counts by its status, so a 503 that was not raised is still a 503. ``usage`` asks for
+    reported model tokens.
     """
-    if healthy is not None and not healthy(value):
-        return UNHEALTHY
     kind = type(value)
     if kind in PLAIN:
         return OK

@@ -57,14 +57,16 @@ class Evidence:
         )
         self.breaker: Breaker | None = None
         if (rules := settings.breaker) is not None:
+            soft = rules.kind == "soft"
             self.breaker = Breaker(
                 BreakerRules(
                     rules.failure_rate,
                     rules.minimum_calls,
                     rules.consecutive,
                     rules.window,
-                    rules.open_for,
-                    rules.open_at_most,
+                    rules.probe_every if soft else rules.open_for,
+                    rules.probe_at_most if soft else rules.open_at_most,
+                    probes=2 if soft else 1,
                 )
             )
         self.latencies = WindowedHistogram(WINDOW_S, 6)

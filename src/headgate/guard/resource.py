@@ -29,6 +29,7 @@ __all__ = ["Guarded", "Resource", "ResourceStatistics", "SlotContext"]
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=Callable[[Any], bool])
 
 _THREADS_AT_MOST = 1000
 
@@ -159,12 +160,24 @@ class Resource(Guarded):
         self.clock = clock
         self.rng = rng
         self.lookup = lookup
+        self.checks: tuple[Callable[[Any], bool], ...] = ()
+        """What every answer has to pass; see `healthy`."""
         self._threads: ThreadPoolExecutor | None = None
         self._threads_lock = threading.Lock()
 
     def statistics(self) -> ResourceStatistics:
         """One consistent snapshot."""
         return self.turnstile.statistics()
+
+    def healthy(self, check: C) -> C:
+        """Judge every answer of this resource by ``check(value)``; usable as a decorator.
+
+        An answer that does not pass counts as a failure of the dependency: against the breaker, and worth a retry or
+        the fallback. So a 200 with no content, however quick, is not taken for health. Several checks must all pass,
+        and a call's own ``healthy`` option, too. A check that raises ends the call with its error.
+        """
+        self.checks = (*self.checks, check)
+        return check
 
     # by hand; moments are seconds on the clock's monotonic scale
 
@@ -286,7 +299,7 @@ class SlotContext:
 
     def _finish(self, call: Call, slot: Slot, error: BaseException | None) -> None:
         if error is None:
-            call.ended_with(slot, None)
+            call.ended_well(slot)
         else:
             call.ended_by(slot, error)
 

@@ -1,13 +1,19 @@
 """Circuit breaker: stop asking a dependency that fails, and ask again carefully.
 
-States: *closed* (calls pass) → *open* (calls are refused for a while) → *probing* (one call finds out) → *closed*,
-or *open* again for twice as long.
+States: *closed* (calls pass) → *open* (calls are refused for a while) → *probing* (one call at a time finds out) →
+*closed*, or *open* again for longer.
 
-Opens when, within the window, at least ``minimum_calls`` ended and the share of failures reaches ``failure_rate``,
-or after ``consecutive`` failures in a row. Rules taken from the field's scars: a 429 never counts (full is not
-broken); 503 and 529 count only while nothing succeeds in the window; an answer that blames the request proves that
-somebody is there; the open time doubles and is jittered so that many processes do not probe in step; a hint such as
-``Retry-After`` is the least open time.
+Two kinds. A *soft* breaker keeps a trickle going: it probes soon, at growing intervals, and closes after two clean
+probes. A *hard* one leaves the dependency alone for much longer and closes after one. In simulations of overload a
+full breaker helped naive callers and hurt callers with limits and retry budgets, because it stays away when capacity
+is back; hence soft is the default.
+
+Opens when, within the window, at least ``minimum_calls`` ended, the share of failures reaches ``failure_rate`` and
+that is no accident: the lower end of its 90 % Wilson interval reaches ``failure_rate``, or one half where that is
+less. Opens also after ``consecutive`` failures in a row. Rules taken from the field's scars: a 429 never counts (full
+is not broken); 503 and 529 count only while nothing succeeds in the window; an answer that blames the request proves
+that somebody is there; the open time doubles and is jittered so that many processes do not probe in step; a hint such
+as ``Retry-After`` is the least open time.
 
 Endings carry the *epoch* in which their call began: an ending from before the last change of state is no evidence.
 
@@ -16,10 +22,16 @@ The breaker gives no slots. After it closed, the owner restarts the limit at a q
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from headgate.policy.outcome_window import OutcomeWindow
+
+Z_90 = 1.6449
+"""Normal quantile of a two-sided 90 % interval."""
+EVIDENCE_AT_MOST = 0.5
+"""The lower end of the interval need not be above this, however high the failure rate is set."""
 
 
 class BreakerState(StrEnum):
@@ -32,12 +44,15 @@ class BreakerState(StrEnum):
 class BreakerRules:
     """The numbers. Times in seconds."""
 
-    failure_rate: float = 0.5
+    failure_rate: float = 0.8
     minimum_calls: int = 8
-    consecutive: int = 5
+    consecutive: int = 8
     window_s: float = 60.0
-    open_for_s: float = 10.0
-    open_at_most_s: float = 300.0
+    open_for_s: float = 1.0
+    """First open time; it doubles with every failed probe."""
+    open_at_most_s: float = 30.0
+    probes: int = 2
+    """Clean probes in a row that close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +66,36 @@ class BreakerChange:
     open_for_s: float = 0.0
 
 
+def wilson_lower(bad: int, total: int, *, z: float = Z_90) -> float:
+    """The lower end of the Wilson score interval (1927) for the share ``bad / total``: 0 for no calls."""
+    if total <= 0:
+        return 0.0
+    share, weight = bad / total, z * z / total
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total))
+    return max(0.0, (share + weight / 2 - half) / (1 + weight))
+
+
 class Breaker:
     """The state of one dependency."""
 
-    __slots__ = ("_in_a_row", "_open_until", "_reopened", "_rules", "_window", "epoch", "probe_out", "state")
+    __slots__ = (
+        "_clean",
+        "_in_a_row",
+        "_open_until",
+        "_reopened",
+        "_rules",
+        "_window",
+        "epoch",
+        "probe_out",
+        "state",
+    )
 
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
         self._window = OutcomeWindow(rules.window_s)
         self._in_a_row = 0
         self._reopened = 0
+        self._clean = 0
         self._open_until = 0.0
         self.state = BreakerState.CLOSED
         self.epoch = 0
@@ -101,6 +136,9 @@ class Breaker:
         if not probe:
             return None
         self.probe_out = False
+        self._clean += 1
+        if self._clean < self._rules.probes:
+            return None
         self._window.clear()
         self._reopened = 0
         return self._become(BreakerState.CLOSED, "probe_succeeded")
@@ -121,7 +159,7 @@ class Breaker:
         total = window.good + window.bad
         if self._in_a_row >= self._rules.consecutive:
             return self._open(now, "consecutive_failures", jitter, hint_s)
-        if total >= self._rules.minimum_calls and window.bad >= self._rules.failure_rate * total:
+        if total >= self._rules.minimum_calls and self._too_many(window.bad, total):
             return self._open(now, "failure_rate", jitter, hint_s)
         return None
 
@@ -139,13 +177,17 @@ class Breaker:
         if probe:
             self.probe_out = False
 
+    def _too_many(self, bad: int, total: int) -> bool:
+        rate = self._rules.failure_rate
+        return bad >= rate * total and wilson_lower(bad, total) >= min(rate, EVIDENCE_AT_MOST)
+
     def _open(self, now: float, reason: str, jitter: float, hint_s: float | None) -> BreakerChange:
         length = min(self._rules.open_at_most_s, self._rules.open_for_s * 2.0 ** min(self._reopened, 32))
         length *= 0.75 + 0.5 * jitter
         if hint_s is not None:
             length = max(length, min(hint_s, 2 * self._rules.open_at_most_s))
         self._open_until = now + length
-        self._in_a_row = 0
+        self._in_a_row = self._clean = 0
         self._window.clear()
         return self._become(BreakerState.OPEN, reason, length)
 
