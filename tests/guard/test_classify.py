@@ -107,6 +107,21 @@ def test_answers(value: Any, outcome: Outcome, tokens: int | None) -> None:
     assert (result.outcome, result.model_tokens) == (outcome, tokens)
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "12"}, 12.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry-after": "Tue, 14 Nov 2022 22:13:50 GMT"}, None),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert provider_headers.retry_after_s(headers, now_ms=NOW) == seconds
 
