@@ -14,11 +14,13 @@ from typing import Any, Literal, Self, TypeVar
 from headgate.clock import REAL_CLOCK, Clock
 from headgate.config.load import load_settings
 from headgate.config.settings import GateSettings
+from headgate.controls.board import ControlBoard
 from headgate.errors import HeadgateError, InvalidRequest, Rejected
 from headgate.guard.registry import Resources
 from headgate.guard.resource import Resource
 from headgate.intake import Intake, Outlook, Submission
 from headgate.intake.capacity import capacity_report
+from headgate.intake.in_force import InForce
 from headgate.intake.outlook import REFRESH_S, resident_bytes
 from headgate.model.canonical import decode
 from headgate.model.decision import Admission, Refusal
@@ -73,6 +75,14 @@ class Gate:
             bus=self.bus,
             resource_pressure=self._resource_pressure,
             memory_bytes=resident_bytes,
+        )
+        self.controls = ControlBoard(
+            self.settings,
+            self.resources,
+            clock=clock,
+            bus=self.bus,
+            workflows=self.registry.names,
+            on_change=self._controls_changed,
         )
         self._store: Store | None = None
         self._intake: Intake | None = None
@@ -159,8 +169,10 @@ class Gate:
             outlook=self.outlook,
             workflows=self.registry.names,
         )
+        self._intake.use(self.controls.in_force)
         self._stop_hints = self.bus.subscribe(self._hint_ending)
         await self.outlook.refresh(store)
+        await self.controls.refresh(store)
         self._watch = asyncio.create_task(self._watch_queues(), name="headgate-outlook")
 
     async def start(self, *, workers: bool = True, upkeep: bool = True) -> None:
@@ -182,6 +194,7 @@ class Gate:
                 bus=self.bus,
                 owner=self.owner,
                 pressure=lambda: self.outlook.pressure.level,
+                held_back=lambda: self.controls.in_force.held_back,
             )
             await self.worker.start()
 
@@ -339,6 +352,12 @@ class Gate:
             worker=None if self.worker is None else self.worker.statistics(),
         )
 
+    def _controls_changed(self, in_force: InForce) -> None:
+        self.outlook.in_force = in_force
+        if self._intake is not None:
+            self._intake.use(in_force)
+        self.poke()
+
     def _resource_pressure(self) -> float:
         return max((one.pressure for one in self.resources.statistics().values()), default=0.0)
 
@@ -347,6 +366,7 @@ class Gate:
             await asyncio.sleep(REFRESH_S)
             try:
                 await self.outlook.refresh(self.store)
+                await self.controls.refresh(self.store)
             except HeadgateError as error:
                 self.bus.emit("store_failed", reason="store_unavailable", detail=str(error))
 

@@ -171,7 +171,9 @@ def _pause_rules(values: Values, resources: Mapping[str, str], document: Documen
     for kind in _RESOURCES:
         for name, one in _entries(values, kind):
             rule = one.get("pause_when")
-            targets = rule.get("pauses") if isinstance(rule, dict) else None
+            if not isinstance(rule, dict):
+                continue
+            targets = rule.get("pauses")
             for index, target in enumerate(targets if isinstance(targets, tuple) else ()):
                 message = _wrong_target(target, name, known, thins=rule.get("thin_to") is not None)
                 if message:

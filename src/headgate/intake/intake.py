@@ -13,20 +13,24 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import InvalidRequest, UnknownWorkflow
+from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limits import RuleBook, Rules
 from headgate.intake.outlook import Outlook
 from headgate.intake.submission import Submission, check
 from headgate.model.canonical import digest
+from headgate.model.control import Control
 from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.ids import is_uuid, uuid7
 from headgate.model.reason import Reason
-from headgate.model.run import RunState
+from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
 from headgate.store.protocols import RunOffer, Store
 
 DRAIN_RETRY_MS = 5_000
 """A draining process is usually replaced within seconds."""
+PAUSED_RETRY_MS = 60_000
+"""When to ask again for what is paused until somebody resumes it."""
 
 
 class Intake:
@@ -51,7 +55,13 @@ class Intake:
         self._outlook = outlook
         self._workflows = workflows
         self._book = RuleBook(settings)
+        self._in_force = NOTHING
         self.draining = False
+
+    def use(self, in_force: InForce) -> None:
+        """From now on, with these bounds and pauses set by hand."""
+        self._in_force = in_force
+        self._book.use(in_force)
 
     async def submit(self, wanted: Submission) -> Admission | Refusal:
         """Take the run in, or say why not.
@@ -116,9 +126,9 @@ class Intake:
         if run.state is not RunState.QUEUED:
             return Admission(run, created=False, position=0)
         position = await self._store.runs.position(run, ahead_of=ahead)
-        return Admission(
-            run, created=False, position=position, eta_ms=self._outlook.eta_ms(run.lane, ahead, position)
-        )
+        paused = self._paused(run)
+        eta_ms = None if paused else self._outlook.eta_ms(run.lane, ahead, position)
+        return Admission(run, created=False, position=position, eta_ms=eta_ms, paused=paused)
 
     def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
         if self.draining:
@@ -199,7 +209,10 @@ class Intake:
         )
 
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal) -> Refusal:
-        if refusal.reason is Reason.QUEUE_FULL:
+        paused = self._in_force.pause_of(wanted.workflow, rules.lane)
+        if refusal.reason is Reason.QUEUE_FULL and paused is not None:
+            refusal = self._full_and_paused(refusal, paused)
+        elif refusal.reason is Reason.QUEUE_FULL:
             rate = self._outlook.rate(workflow=wanted.workflow)
             refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate))
         elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
@@ -233,7 +246,25 @@ class Intake:
                 degraded=run.degraded,
             )
         eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
-        return Admission(run, answer.created, answer.position, eta_ms, answer.limits, answer.shadowed)
+        paused = self._paused(run)
+        eta_ms = None if paused else eta_ms
+        return Admission(run, answer.created, answer.position, eta_ms, answer.limits, answer.shadowed, paused)
+
+    def _paused(self, run: RunRecord) -> str | None:
+        """What is paused so that nobody takes the run up, if it waits."""
+        pause = self._in_force.pause_of(run.workflow, run.lane) if self._in_force.pauses else None
+        return None if pause is None or run.state is not RunState.QUEUED else pause.target
+
+    def _full_and_paused(self, refusal: Refusal, pause: Control) -> Refusal:
+        """A full queue that nobody works on: not contended, but nothing there."""
+        wait_ms = PAUSED_RETRY_MS if pause.until_ms is None else pause.until_ms - self._clock.now_ms()
+        return replace(
+            refusal,
+            reason=Reason.PAUSED,
+            scope=pause.target,
+            detail=f"{pause.target} is paused and its queue is full",
+            retry_after_ms=self._jitter(max(1000, wait_ms)),
+        )
 
     def _jitter(self, wait_ms: int) -> int:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from headgate.config.settings import GateSettings, LimitRule, Mode, WhenFull, WorkflowSettings
+from headgate.intake.in_force import NOTHING, InForce
 from headgate.policy.token_bucket import RateTake
 from headgate.store.protocols import DepthBound
 
@@ -30,12 +31,19 @@ class Rules:
 
 
 class RuleBook:
-    """Answers which rules apply. Pure lookups over frozen settings, remembered for the busiest kinds."""
+    """Answers which rules apply. Lookups over frozen settings and what is set by hand, remembered for the busiest
+    kinds."""
 
     def __init__(self, settings: GateSettings) -> None:
         self._settings = settings
         self._lanes = tuple(settings.lanes)
+        self._in_force = NOTHING
         self.rules = lru_cache(maxsize=4096)(self._rules)
+
+    def use(self, in_force: InForce) -> None:
+        """From now on, with these numbers set by hand."""
+        self._in_force = in_force
+        self.rules.cache_clear()
 
     def _rules(self, name: str, tenant: str, lane: str | None) -> Rules:
         settings = self._settings
@@ -78,13 +86,12 @@ class RuleBook:
 
     def _bounds(self, name: str, tenant: str, workflow: WorkflowSettings) -> list[DepthBound]:
         queue = workflow.queue
+        depth = self._in_force.depth(name, queue.depth)
         degrade_from = None
         if workflow.when_full is WhenFull.DEGRADE:
-            degrade_from = int(DEGRADE_FROM * queue.depth)
+            degrade_from = int(DEGRADE_FROM * depth)
         bounds = [
-            DepthBound(
-                f"workflow:{name}", workflow=name, depth=queue.depth, bytes=queue.bytes, degrade_from=degrade_from
-            )
+            DepthBound(f"workflow:{name}", workflow=name, depth=depth, bytes=queue.bytes, degrade_from=degrade_from)
         ]
         if queue.per_tenant is not None:
             bounds.append(DepthBound(f"tenant:{tenant}", workflow=name, tenant=tenant, depth=queue.per_tenant))
@@ -97,20 +104,20 @@ class RuleBook:
             if rule.runs is not None and rule.workflow in (None, name) and rule.tenant in (None, tenant)
         ]
 
-    @staticmethod
-    def _take(rule: LimitRule, name: str, tenant: str) -> RateTake:
+    def _take(self, rule: LimitRule, name: str, tenant: str) -> RateTake:
         if rule.runs is None:
             raise ValueError("only rules with a rate of runs are judged at intake")
         of = (
             f"runs/{rule.runs.amount:g}/{rule.runs.window_s:g}/{rule.per}/{rule.workflow or '*'}/{rule.tenant or '*'}"
         )
+        rate = self._in_force.rate(rule.name, rule.runs)  # the bucket, named by the declared rate, stays the same
         who = {"fleet": "", "workflow": name, "tenant": tenant, "user": ""}[rule.per]
         label = {"fleet": "fleet", "workflow": f"workflow:{name}", "tenant": f"tenant:{tenant}", "user": "user"}
         return RateTake(
             key=f"{of}/{who}" if who else of,
             name=label[rule.per],
-            per_window=rule.runs.amount,
-            window_ms=1000 * rule.runs.window_s,
-            burst=rule.burst,
+            per_window=rate.amount,
+            window_ms=1000 * rate.window_s,
+            burst=rule.burst if rate == rule.runs else None,
             shadow=rule.mode is Mode.SHADOW,
         )

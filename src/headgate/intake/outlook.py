@@ -14,6 +14,7 @@ from random import Random
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
+from headgate.intake.in_force import NOTHING, InForce
 from headgate.observe.bus import EventBus
 from headgate.policy import eta, pressure, retry_after
 from headgate.policy.eta import DrainRate
@@ -48,6 +49,7 @@ class Outlook:
         self._promises: dict[str, Promises] = {}
         self._rates: dict[tuple[str, str], DrainRate] = {}
         self.overview: Overview = EMPTY
+        self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.shedding = False
 
@@ -120,7 +122,8 @@ class Outlook:
 
     def _fill(self, queue: QueueState) -> float:
         settings = self._settings.workflows.get(queue.workflow)
-        return queue.depth / (settings.queue.depth if settings else 1000)
+        declared = settings.queue.depth if settings else 1000
+        return queue.depth / self.in_force.depth(queue.workflow, declared)
 
     def _patience(self, lane: str) -> float:
         """The longest wait any run of the lane is allowed, in seconds."""

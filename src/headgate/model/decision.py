@@ -49,6 +49,8 @@ class Admission:
     limits: tuple[LimitUse, ...] = ()
     shadowed: tuple[str, ...] = ()
     """Names of the shadow limits that would have refused it."""
+    paused: str | None = None
+    """What is paused so that it waits until somebody resumes it: ``workflow:triage`` or ``lane:background``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ _ALL = (
           "new", "reason", "error_rate", "retry_after_ms", decision=True),
     _spec("lane_shed", "Sheddable lanes began (`new`: true) or stopped being refused under pressure.", "lane",
           "old", "new", "reason", "pressure", decision=True),
+    _spec("control_changed", "Something was set by hand or by a pause rule, or ended, in this process. `by`: who.",
+          "target", "old", "new", "by", "reason", "until_ms", decision=True),
     _spec("pressure_changed", "The fleet's pressure (0..1) moved by a twentieth or more.", "old", "new", "reason"),
     _spec("approval_asked", "A question was put to people. `approval_id` names it.", *_WHOSE, "queue", "approval_id",
           "queue_depth", "queue_limit", decision=True),

@@ -46,6 +46,7 @@ class Accepted(Shape):
     tenant: str
     created: bool
     degraded: bool
+    paused: str | None = Field(description="What is paused so that it waits: `workflow:…` or `lane:…`.")
     replay_of: str | None = None
 
 
@@ -110,6 +111,7 @@ class RunDetail(RunSummary):
 
     position: int | None
     eta_s: float | None
+    paused: str | None
     timings: Timings
     input: Any
     result: Any

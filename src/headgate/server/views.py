@@ -37,6 +37,7 @@ def admission_view(answer: Admission) -> dict[str, Any]:
         "tenant": run.tenant,
         "created": answer.created,
         "degraded": run.degraded,
+        "paused": answer.paused,
     }
     if run.replay_of is not None:
         view["replay_of"] = run.replay_of
@@ -102,6 +103,7 @@ def run_view(answer: Admission, steps: Sequence[Step], *, models: Collection[str
         **summary_view(run),
         "position": answer.position if waits else None,
         "eta_s": _seconds(answer.eta_ms) if waits else None,
+        "paused": answer.paused,
         "timings": _timings(run, steps, models, now_ms),
         "input": json_value(run.input),
         "result": None if run.result is None else json_value(run.result),

@@ -1,0 +1,1 @@
+"""What is set by hand or by a pause rule, applied to this process."""

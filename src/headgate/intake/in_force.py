@@ -1,0 +1,52 @@
+"""Everything that is set by hand or held back by a rule now, as the door and the reports see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.config.units import Rate
+from headgate.model.control import Control, ControlKind
+from headgate.policy.pause import HeldBack
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """One moment's controls, by target; operators' before rules'."""
+
+    pauses: Mapping[str, Control] = field(default_factory=dict)
+    overrides: Mapping[str, Control] = field(default_factory=dict)
+    thinned: Mapping[str, float] = field(default_factory=dict)
+    """Lane → part of its slots that a rule leaves it."""
+
+    def of(self, target: str, kind: ControlKind) -> Control | None:
+        """What is in force of one kind."""
+        return (self.pauses if kind is ControlKind.PAUSE else self.overrides).get(target)
+
+    def pause_of(self, workflow: str, lane: str) -> Control | None:
+        """Why runs of this workflow in this lane are not taken up, if they are not."""
+        return self.pauses.get(f"workflow:{workflow}") or self.pauses.get(f"lane:{lane}")
+
+    def depth(self, workflow: str, declared: int) -> int:
+        """How many runs of a workflow may wait."""
+        override = self.overrides.get(f"workflow:{workflow}")
+        return declared if override is None or override.depth_to is None else override.depth_to
+
+    def rate(self, limit: str | None, declared: Rate) -> Rate:
+        """The rate of a named limit."""
+        override = None if limit is None else self.overrides.get(f"limit:{limit}")
+        if override is None or override.rate_amount is None or override.rate_window_s is None:
+            return declared
+        return Rate(override.rate_amount, override.rate_window_s)
+
+    @property
+    def held_back(self) -> HeldBack:
+        """What workers leave alone."""
+        names = [target.partition(":")[::2] for target in self.pauses]
+        paused = {name: 0.0 for what, name in names if what == "lane"}
+        return HeldBack(
+            lanes={**self.thinned, **paused}, workflows=frozenset(name for what, name in names if what == "workflow")
+        )
+
+
+NOTHING = InForce()

@@ -1,0 +1,219 @@
+"""What is set by hand or held back by a rule reaches everything it is about, everywhere, and ends on time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from headgate.config.load import parse_settings
+from headgate.errors import InvalidRequest, Overloaded, Rejected
+from headgate.gate import Gate
+from headgate.lab.virtual_time import LoopClock, run_virtual
+from headgate.model.control import Control, ControlKind
+from headgate.observe.bus import Event
+
+FILE = """
+store: sqlite:///{folder}/runs.db?synchronous=off
+tools:
+  crm: {{concurrency: 8, breaker: null, retry: {{attempts: 1}},
+         pause_when: {{p95: 8s, after: 5s, least_calls: 4, pauses: [lane:background, resource:mail]}}}}
+  mail: {{concurrency: 4, rate: 1000/min}}
+  slow: {{breaker: null, retry: {{attempts: 1}},
+          pause_when: {{error_rate: 50%, thin_to: 25%, after: 5s, least_calls: 4,
+                        pauses: [lane:standard, resource:mail]}}}}
+workflows: {{echo: {{queue: {{depth: 3}}}}, late: {{lane: background}}}}
+limits: [{{name: burst, per: tenant, runs: 100/min}}]
+"""
+
+
+@asynccontextmanager
+async def gate_in(folder: Path, clock: LoopClock, *, workers: bool = True) -> AsyncIterator[Gate]:
+    settings = parse_settings(FILE.format(folder=folder))
+    gate = Gate(settings, clock=clock, rng=Random(3), store_mode="inline")
+
+    @gate.workflow("echo")
+    async def echo(_run: Any, value: Any) -> Any:
+        return value
+
+    @gate.workflow("late")
+    async def late(_run: Any, value: Any) -> Any:
+        return value
+
+    await gate.start(workers=workers)
+    try:
+        yield gate
+    finally:
+        await gate.close()
+
+
+async def put(gate: Gate, target: str, kind: ControlKind = ControlKind.OVERRIDE, **fields: Any) -> None:
+    reason = fields.pop("reason", "incident 7")
+    await gate.controls.put(gate.store, Control(target, kind, reason, "ann", gate.clock.now_ms(), **fields))
+
+
+async def end(gate: Gate, target: str, kind: ControlKind) -> list[Control]:
+    return await gate.controls.drop(gate.store, target, [kind], by="ann", reason="over")
+
+
+def told(gate: Gate) -> list[Event]:
+    heard: list[Event] = []
+    gate.bus.subscribe(lambda event: heard.append(event) if event.name == "control_changed" else None)
+    return heard
+
+
+def run(main: Callable[[LoopClock], Any]) -> Any:
+    return run_virtual(main)
+
+
+def test_a_paused_workflow_is_queued_and_goes_on_in_every_process(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock, workers=False) as front, gate_in(tmp_path, clock) as back:
+            heard = told(back)
+            await put(front, "workflow:echo", ControlKind.PAUSE)
+            await asyncio.sleep(1.1)
+            admitted = await front.submit("echo", 1)
+            assert (admitted.paused, admitted.eta_ms) == ("workflow:echo", None)
+            await asyncio.sleep(20)
+            located = await front.intake.locate(admitted.run.id)
+            assert located is not None
+            assert located.run.state.value == "queued"
+            assert [one.paused for one in [located]] == ["workflow:echo"]
+            await end(front, "workflow:echo", ControlKind.PAUSE)
+            assert await front.result(admitted.run.id, timeout_s=5) == 1
+            assert [(one.fields["new"], one.fields["by"]) for one in heard] == [("paused", "ann"), ("none", "ann")]
+
+    run(main)
+
+
+def test_a_full_queue_that_is_paused_is_nothing_there_rather_than_contended(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock) as gate:
+            await put(gate, "lane:standard", ControlKind.PAUSE, until_ms=clock.now_ms() + 30_000)
+            for number in range(3):
+                await gate.submit("echo", number)
+            with pytest.raises(Rejected) as caught:
+                await gate.submit("echo", 4)
+            assert (caught.value.reason, caught.value.scope) == ("paused", "lane:standard")
+            assert caught.value.retry_after_s == pytest.approx(34, abs=4.1)
+
+    run(main)
+
+
+def test_what_is_set_survives_a_restart_and_ends_by_itself(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock) as gate:
+            until_ms = clock.now_ms() + 60_000
+            await put(gate, "resource:mail", limit_to=1, rate_amount=5.0, rate_window_s=60.0, until_ms=until_ms)
+            await put(gate, "resource:crm", ControlKind.PAUSE, until_ms=until_ms)
+        async with gate_in(tmp_path, clock) as gate:
+            mail = gate.resource("mail").statistics()
+            assert (mail.limit, mail.base_limit, mail.rate_remaining) == (1, 4, 5.0)
+            with pytest.raises(Overloaded) as caught:
+                await gate.resource("crm").call(lambda: None)
+            assert caught.value.reason == "paused"
+            heard = told(gate)
+            await asyncio.sleep(61)
+            assert gate.resource("mail").statistics().limit == 4
+            assert await gate.resource("crm").call(lambda: 5) == 5
+            assert [one.fields["reason"] for one in heard] == ["ended", "ended"]
+
+    run(main)
+
+
+def test_depths_and_named_limits_are_overridden_and_reset(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock, workers=False) as gate:
+            await put(gate, "workflow:echo", depth_to=1)
+            await gate.submit("echo", 1)
+            with pytest.raises(Rejected) as caught:
+                await gate.submit("echo", 2)
+            assert (caught.value.reason, caught.value.limit) == ("queue_full", 1)
+            (ended,) = await end(gate, "workflow:echo", ControlKind.OVERRIDE)
+            assert ended.words == "depth 1"
+            await gate.submit("echo", 2)
+            await put(gate, "limit:burst", rate_amount=1.0, rate_window_s=3600.0)
+            with pytest.raises(Rejected) as refused:
+                await gate.submit("late", 1)
+            assert refused.value.reason == "rate_limited"
+            await end(gate, "limit:burst", ControlKind.OVERRIDE)
+            await asyncio.sleep(60)
+            await gate.submit("late", 9)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "fields", "field"),
+    [
+        ("resource:mial", "pause", {}, "target"),
+        ("mail", "pause", {}, "target"),
+        ("limit:burst", "pause", {}, "pause"),
+        ("lane:background", "override", {"limit_to": 3}, "limit"),
+        ("resource:mail", "override", {}, "target"),
+        ("resource:mail", "override", {"depth_to": 3}, "depth"),
+        ("resource:mail", "override", {"limit_to": 0}, "limit"),
+        ("workflow:echo", "override", {"depth_to": 0}, "depth"),
+        ("resource:mail", "pause", {"reason": " "}, "reason"),
+        ("resource:mail", "pause", {"until_ms": 1}, "expires"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path, target: str, kind: str, fields: dict[str, Any], field: str
+) -> None:
+    async def main(clock: LoopClock) -> list[str]:
+        async with gate_in(tmp_path, clock, workers=False) as gate:
+            with pytest.raises(InvalidRequest) as caught:
+                await put(gate, target, ControlKind(kind), **fields)
+            assert await gate.store.controls.changes() == []
+            return [name for name, _ in caught.value.problems]
+
+    assert run(main) == [field]
+
+
+def test_a_rule_holds_back_what_it_names_until_the_dependency_is_well(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock) as gate:
+            heard = told(gate)
+            crm = gate.resource("crm")
+            for _ in range(2):
+                await asyncio.gather(*(crm.call(asyncio.sleep, 9.0) for _ in range(8)))
+            await asyncio.sleep(1)
+            pause = gate.controls.in_force.pauses["lane:background"]
+            assert pause.set_by == "rule of resource:crm"
+            assert pause.reason.startswith("resource:crm: p95 ")
+            assert gate.resource("mail").statistics().pause is not None
+            waiting = await gate.submit("late", "x")
+            assert waiting.paused == "lane:background"
+            assert await gate.result((await gate.submit("echo", 2)).run.id, timeout_s=5) == 2
+            await asyncio.sleep(90)
+            assert await gate.result(waiting.run.id, timeout_s=1) == "x"
+            assert gate.resource("mail").statistics().pause is None
+            assert {one.fields["target"] for one in heard} == {"lane:background", "resource:mail"}
+
+    run(main)
+
+
+def test_a_thinning_rule_leaves_a_part_and_the_operators_word_counts_more(tmp_path: Path) -> None:
+    async def fail() -> None:
+        raise ConnectionError
+
+    async def main(clock: LoopClock) -> None:
+        async with gate_in(tmp_path, clock) as gate:
+            slow = gate.resource("slow")
+            for _ in range(12):
+                await asyncio.gather(*(slow.call(fail) for _ in range(2)), return_exceptions=True)
+                await asyncio.sleep(1)
+            assert gate.controls.in_force.held_back.lanes == {"standard": 0.25}
+            assert gate.resource("mail").statistics().limit == 1
+            await put(gate, "resource:mail", limit_to=3)
+            assert gate.resource("mail").statistics().limit == 3
+            await end(gate, "resource:mail", ControlKind.OVERRIDE)
+            assert gate.resource("mail").statistics().limit == 1
+
+    run(main)
