@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -226,5 +227,35 @@ def test_reads_are_not_held_up_by_a_writer(tmp_path: Path) -> None:
         leave.set()
         await held
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_what_came_in_just_before_the_end_is_carried_out(tmp_path: Path) -> None:
+    """The thread has seen an empty queue; before it looks at the closing flag, an operation and the end come in."""
+
+    async def main() -> None:
+        loop, came = asyncio.get_running_loop(), threading.Event()
+        answers: list[asyncio.Future[Any]] = []
+
+        async def come() -> None:
+            answers.append(thread.submit(lambda _tx: "done"))
+            answers.append(asyncio.ensure_future(thread.close()))
+            await asyncio.sleep(0)  # `close` has said so
+            came.set()
+
+        class Queue(deque[Any]):
+            def __bool__(self) -> bool:
+                found = len(self) > 0
+                if not came.is_set():
+                    asyncio.run_coroutine_threadsafe(come(), loop)
+                    assert came.wait(10)
+                return found
+
+        thread = operations.ThreadOperations("closing", lambda group: [(one(None), None) for one in group])
+        thread._queue = Queue()
+        thread._wake.set()
+        await asyncio.to_thread(came.wait, 10)
+        assert (await asyncio.wait_for(asyncio.gather(*answers), 10))[0] == "done"
 
     asyncio.run(main())

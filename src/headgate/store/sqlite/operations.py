@@ -106,8 +106,9 @@ class ThreadOperations:
         while True:
             # `_idle` goes up before the queue is looked at, so a submit either is seen here or sees it.
             self._idle = True
+            closing = self._closing  # before the queue: what came in ahead of the end must be found in it
             if not self._queue:
-                if self._closing:
+                if closing:
                     return
                 self._wake.wait()
             self._idle = False
