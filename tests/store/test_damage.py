@@ -102,6 +102,21 @@ def test_upkeep_steps_over_it(tmp_path: Path) -> None:
     _on(tmp_path, main)
 
 
+def test_the_counters_stay_exact_when_expiry_meets_damage_half_way(tmp_path: Path) -> None:
+    async def main(ground: Ground) -> None:
+        waiting = await ground.started(deadline_ms=NOW + 5)
+        assert await ground.suspend(waiting, wake_ms=None)
+        late = [await ground.admit(queue_deadline_ms=NOW + 5) for _ in range(3)]
+        _damage(tmp_path, "lane", waiting.id)
+        moved = await ground.store.upkeep.expire(now_ms=NOW + 5, limit=10)
+        assert [one.run_id for one in moved] == [run.id for run in late]
+        overview = await ground.store.runs.overview()
+        assert (overview.states["queued"], overview.states["suspended"], overview.dead) == (0, 0, 4)
+        assert [queue.depth for queue in overview.queues if queue.lane == "standard"] == [0]
+
+    _on(tmp_path, main)
+
+
 def test_a_whole_lane_of_damage_is_cleared_in_the_end(tmp_path: Path) -> None:
     async def main(ground: Ground) -> None:
         _damage(tmp_path, "user", *[(await ground.admit()).id for _ in range(20)])

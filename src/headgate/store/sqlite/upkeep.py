@@ -92,11 +92,10 @@ def _due(tx: Transaction, statement: str, now_ms: int, limit: int) -> list[_Due]
 
 
 def _expire(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
-    due = _due(tx, "seqs_overdue_in_line", now_ms, limit)
-    due += _due(tx, "seqs_past_deadline", now_ms, limit - len(due))
-    moved = [_expire_one(tx, one, now_ms) for one in due]
-    unanswered = _due(tx, "seqs_out_of_patience", now_ms, limit - len(due))
-    return moved + [_give_up(tx, one, now_ms) for one in unanswered]
+    # One after the other: a damaged row among the later ones makes the numbers be read anew.
+    moved = [_expire_one(tx, one, now_ms) for one in _due(tx, "seqs_overdue_in_line", now_ms, limit)]
+    moved += [_expire_one(tx, one, now_ms) for one in _due(tx, "seqs_past_deadline", now_ms, limit - len(moved))]
+    return moved + [_give_up(tx, one, now_ms) for one in _due(tx, "seqs_out_of_patience", now_ms, limit - len(moved))]
 
 
 def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
