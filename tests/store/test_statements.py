@@ -33,6 +33,7 @@ NOT_HOT = {
     "prune_rates": "hourly; reads buckets until enough are full",
     "steps_of_runs": "sorts the steps of one batch of claims",
     "steps_of_run_id": "sorts the steps of one run",
+    "copy_done_steps": "sorts the steps of one run and its replays",
     "oldest_in_lane": "min() of one range, which reads its first entry",
 }
 
@@ -76,7 +77,8 @@ def test_it_searches(db: apsw.Connection, name: str) -> None:
         ("oldest_in_lane", "COVERING INDEX runs_by_age (lane=?)"),
         ("run_of_idempotency_key", "runs_by_idempotency_key (tenant=? AND idempotency_key=?)"),
         ("unfinished_run_of_content", "runs_by_content (content_key=?)"),
-        ("unfinished_replay", "runs_by_source (replay_of=?)"),
+        ("unfinished_replay", "runs_by_origin (origin_id=?)"),
+        ("has_unknown_steps", "runs_by_origin (origin_id=? AND rowid>?)"),
         ("ids_of_tenant_page", "runs_by_tenant (tenant=? AND id<?)"),
         ("ids_of_dead_page", "runs_dead (id<?)"),
         ("seqs_to_prune", "runs_finished (finished_ms<?)"),

@@ -49,9 +49,11 @@ class Admissions(Protocol):
         1. ``(tenant, idempotency_key)`` known: same ``body_hash`` → that run, ``created=False``;
            else refusal ``idempotency_conflict`` with ``run_id``.
         2. ``replay_of``: the source must be a dead letter of the same tenant (``unknown_run``,
-           ``not_replayable``) and have no unfinished replay (``not_replayable``, ``run_id`` names it). Its done
-           steps are copied; begun ``once`` steps need ``assume`` (else ``unknown_outcome``): ``not_done``
-           drops them, ``done`` copies them as done with result null.
+           ``not_replayable``), and no replay of its lineage (the runs with the same ``origin_id``) may be unfinished
+           (``not_replayable``, ``run_id`` names it). Done steps of the source and of every other replay of the
+           lineage are copied, so that no later replay repeats what an earlier one did. ``once`` steps that the
+           source or a later replay began and none finished need ``assume`` (else ``unknown_outcome``):
+           ``not_done`` drops them, ``done`` copies them as done with result null and no tries.
         3. Same ``content_key`` unfinished: ``collapse`` → that run, ``created=False``; ``reject`` → ``duplicate``.
         4. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
            must have room; rates are taken only if everything else passed. What is larger than the whole limit is
@@ -231,7 +233,8 @@ class Upkeep(Protocol):
         ...
 
     async def prune(self, *, before_ms: int, limit: int) -> int:
-        """Delete succeeded and cancelled runs (with their steps) that finished before; dead letters stay.
+        """Delete succeeded and cancelled runs (with their steps) that finished before; dead letters stay, and with
+        them their replays, whose steps the next replay remembers.
 
         Also drops what counts nothing any more: tenants' places in line that have passed, full rate buckets.
         """

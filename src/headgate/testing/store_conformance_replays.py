@@ -7,7 +7,7 @@ import dataclasses
 from headgate.model.decision import Admission
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.model.step import StepState
+from headgate.model.step import Effect, StepState
 from headgate.testing.store_conformance_ground import NOW, Ground, a_step, an_intent, bound
 
 
@@ -71,6 +71,54 @@ async def one_replay_at_a_time(ground: Ground) -> None:
     assert (await ground.admit(replay_of=source.id)).replay_of == source.id
 
 
+async def one_replay_at_a_time_in_the_whole_lineage(ground: Ground) -> None:
+    source = await ground.dead()
+    second = await ground.dead(replay_of=source.id)
+    third = await ground.admit(replay_of=second.id)
+    assert (await ground.refused(replay_of=source.id)).run_id == third.id
+
+
+async def a_second_replay_remembers_what_the_first_did(ground: Ground) -> None:
+    """Nobody may pay twice because the older of two dead letters was replayed."""
+    source = await ground.dead()
+    for end, key in ((RunState.FAILED, "k1"), (RunState.CANCELLED, "k2"), (RunState.SUCCEEDED, "k3")):
+        replay = await ground.started(replay_of=source.id)
+        done = a_step(key, effect=Effect.ONCE)
+        assert await ground.store.journal.record(replay.id, "w1", 1, done)
+        await ground.finish(replay, end)
+    await ground.store.upkeep.prune(before_ms=NOW + 1_000_000, limit=10)
+    last = await ground.admit(replay_of=source.id)
+    assert sorted(step.key for step in await ground.store.runs.steps(last.id)) == ["k1", "k2", "k3"]
+
+
+async def what_a_replay_began_is_unknown_to_the_next(ground: Ground) -> None:
+    source = await ground.dead()
+    replay = await ground.started(replay_of=source.id)
+    assert await ground.store.journal.begin(replay.id, "w1", 1, an_intent())
+    await ground.finish(replay, RunState.FAILED)
+    assert (await ground.refused(replay_of=source.id)).reason is Reason.UNKNOWN_OUTCOME
+    again = await ground.started(replay_of=source.id, assume="not_done")
+    assert await ground.store.journal.record(again.id, "w1", 1, dataclasses.replace(an_intent(), tries=1))
+    await ground.finish(again, RunState.FAILED)
+    for run in (source, replay, again):  # it is known now: one of them did it
+        last = await ground.started(replay_of=run.id)
+        (step,) = await ground.store.runs.steps(last.id)
+        assert (step.state, step.tries) == (StepState.DONE, 1)
+        await ground.finish(last, RunState.FAILED)
+
+
+async def what_was_assumed_for_one_replay_is_asked_again_for_another(ground: Ground) -> None:
+    source = await ground.started()
+    assert await ground.store.journal.begin(source.id, "w1", 1, an_intent())
+    await ground.finish(source, RunState.FAILED)
+    assumed = await ground.dead(replay_of=source.id, assume="done")
+    assert (await ground.refused(replay_of=source.id)).reason is Reason.UNKNOWN_OUTCOME
+    second = await ground.dead(replay_of=source.id, assume="not_done")
+    assert await ground.store.runs.steps(second.id) == []
+    third = await ground.admit(replay_of=assumed.id)
+    assert [step.result for step in await ground.store.runs.steps(third.id)] == ["null"]
+
+
 async def an_unknown_outcome_needs_an_answer(ground: Ground) -> None:
     run = await ground.started()
     assert await ground.store.journal.record(run.id, "w1", 1, a_step("k1"))
@@ -89,7 +137,7 @@ async def an_assumed_step_is_done_with_nothing(ground: Ground) -> None:
     await ground.finish(run, RunState.FAILED)
     replay = await ground.admit(replay_of=run.id, assume="done", now_ms=NOW + 7)
     (step,) = await ground.store.runs.steps(replay.id)
-    assert step == dataclasses.replace(intent, state=StepState.DONE, result="null", finished_ms=NOW + 7)
+    assert step == dataclasses.replace(intent, state=StepState.DONE, result="null", tries=0, finished_ms=NOW + 7)
 
 
 async def a_replay_waits_in_the_same_bounded_queue(ground: Ground) -> None:
@@ -115,6 +163,10 @@ CASES = (
     an_expired_run_is_a_dead_letter_too,
     another_tenants_run_is_unknown,
     one_replay_at_a_time,
+    one_replay_at_a_time_in_the_whole_lineage,
+    a_second_replay_remembers_what_the_first_did,
+    what_a_replay_began_is_unknown_to_the_next,
+    what_was_assumed_for_one_replay_is_asked_again_for_another,
     an_unknown_outcome_needs_an_answer,
     an_assumed_step_is_done_with_nothing,
     a_replay_waits_in_the_same_bounded_queue,

@@ -122,12 +122,12 @@ def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source |
         return Refusal(
             Reason.NOT_REPLAYABLE, scope, f"only failed or expired runs are replayed; it is {state}", run_id=source_id
         )
-    other = tx.row("unfinished_replay", source_id)
+    other = tx.row("unfinished_replay", origin_id)
     if other is not None:
         return Refusal(
             Reason.NOT_REPLAYABLE, scope, f"it is being replayed already, as run {other[0]}", run_id=other[0]
         )
-    if offer.assume not in _ASSUMPTIONS and tx.row("has_begun_steps", seq) is not None:
+    if offer.assume not in _ASSUMPTIONS and tx.row("has_unknown_steps", seq, origin_id) is not None:
         return Refusal(
             Reason.UNKNOWN_OUTCOME,
             scope,
@@ -139,9 +139,9 @@ def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source |
 
 
 def _copy_steps(tx: Transaction, offer: RunOffer, source: _Source, seq: int) -> None:
-    tx.run("copy_done_steps", seq, source.seq)
+    tx.run("copy_done_steps", seq, source.seq, source.origin_id)
     if offer.assume == "done":
-        tx.run("copy_begun_steps_as_done", seq, source.seq, offer.now_ms)
+        tx.run("copy_unknown_steps_as_done", seq, source.seq, source.origin_id, offer.now_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,12 @@ SELECT min(moment) FROM (
 )
 
 -- name: seqs_to_prune
--- before, at most
+-- before, at most. A replay stays as long as what it replays: its journal tells the next replay what was done.
 SELECT seq, id FROM runs INDEXED BY runs_finished
-WHERE state IN ('succeeded', 'cancelled') AND finished_ms < ?1 ORDER BY finished_ms LIMIT ?2
+WHERE state IN ('succeeded', 'cancelled') AND finished_ms < ?1 AND (replay_of IS NULL OR NOT EXISTS (
+  SELECT 1 FROM runs AS earlier WHERE earlier.id IN (runs.replay_of, runs.origin_id)
+))
+ORDER BY finished_ms LIMIT ?2
 
 -- name: prune_runs
 -- seqs (JSON)
