@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.policy.retry_budget import RetryBudget, RetryKind
+from headgate.policy.retry_budget import RetryBudget, RetryKind, RunRetries
 
 
 def empty(budget: RetryBudget) -> None:
@@ -70,3 +70,31 @@ def test_withdrawals_never_exceed_cap_plus_shares_plus_trickle(
             earned += 0.1
     assert spent <= 10 + earned + now / 60 + 1e-6
     assert 0 <= budget.balance(now) <= 10
+
+
+def test_a_run_may_repeat_a_fifth_of_its_calls_and_three_in_any_case() -> None:
+    runs = RunRetries()
+    runs.call("short")
+    assert [runs.withdraw("short") for _ in range(5)] == [True, True, True, False, False]
+    runs.refund("short")
+    assert runs.withdraw("short")
+    for _ in range(100):
+        runs.call("long")
+    assert sum(runs.withdraw("long") for _ in range(100)) == 20
+
+
+def test_runs_are_forgotten_beyond_a_bound() -> None:
+    runs = RunRetries()
+    for number in range(RunRetries.REMEMBERED + 50):
+        runs.call(f"r{number}")
+    assert len(runs) == RunRetries.REMEMBERED
+    runs.refund("r0")
+    assert runs.withdraw("r0")
+
+
+def test_what_was_retried_without_asking_is_paid_but_never_owed() -> None:
+    budget = RetryBudget(share=0.1)
+    budget.spend(4.0)
+    assert budget.balance(0.0) == 6.0
+    budget.spend(100.0)
+    assert budget.balance(0.0) == 0.0

@@ -143,6 +143,9 @@ class RetrySettings(Settings):
     """First backoff; doubles with every retry, with full jitter."""
     max_delay: Seconds = 30.0
     """The longest backoff, and the longest server hint that is waited for in place."""
+    max_inline: Seconds = 5.0
+    """Inside a run, a longer wait suspends the run instead; it also bounds the wait while too many retries are
+    under way."""
 
 
 class PauseUntil(Settings):

@@ -33,6 +33,7 @@ _FALLS_BACK = frozenset(
         Reason.RATE_LIMITED,
         Reason.CONCURRENCY,
         Reason.NEVER_FITS,
+        Reason.RETRY_BUDGET,
         Reason.DEADLINE_UNREACHABLE,
     }
 )
@@ -91,6 +92,8 @@ class Call:
         """
         options = self.options
         patience_s = self.turnstile.max_age_s
+        if self._paid is not None and self.whose.run_id:
+            patience_s = min(patience_s, self.resource.settings.retry.max_inline)
         if options.max_wait is not None and options.max_wait < patience_s:
             patience_s = max(0.0, options.max_wait)
         until, late = now + patience_s, Reason.WAIT_EXPIRED
@@ -102,6 +105,8 @@ class Call:
         slot = Slot(self.whose, now, until, late)
         slot.paid, self._paid = self._paid, None
         slot.bytes = options.size
+        if not self.tries:
+            self.turnstile.run_retries.call(self.whose)
         return slot
 
     def reserve_tokens(self, slot: Slot, now: float) -> float:
@@ -236,7 +241,7 @@ class Call:
         return classify.TIMED_OUT if usual_s is not None and self.limit_s >= usual_s else classify.IGNORED
 
     def _again(self, slot: Slot, result: CallResult) -> Again:
-        verdict = self.turnstile.again(result, self.options, tries=self._tries_here, deadline=self.whose.deadline)
+        verdict = self.turnstile.again(result, self.options, self.whose, tries=self._tries_here)
         if verdict.delay_s is not None:
             self._paid = verdict.kind
             self.turnstile.tell(
@@ -255,7 +260,22 @@ class Call:
             reason = reason_of(result.outcome).value
             if self._switch(reason):
                 return Again(0.0)
+        if verdict.suspend_s is not None:
+            self._suspend(verdict.suspend_s, overloaded=result.outcome is Outcome.OVERLOADED)
         return verdict
+
+    def _suspend(self, wait_s: float, *, overloaded: bool) -> None:
+        """Refuse, so that the run gives up its worker's place for the wait and comes back.
+
+        Raises:
+            Overloaded: always.
+        """
+        now = self.clock.monotonic()
+        reason = Reason.RATE_LIMITED if overloaded else Reason.RETRY_WAIT
+        try:
+            self.turnstile.refuse(Slot(self.whose, now, now, reason), Denial(reason, wait_s), now)
+        except Overloaded as refusal:
+            raise refusal from self.last_error
 
     def _switch(self, reason: str) -> bool:
         chosen = self.options.fallback

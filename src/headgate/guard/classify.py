@@ -47,8 +47,8 @@ def of_error(error: BaseException, *, now_ms: int) -> CallResult:
     status = _status(error) or _status(response)
     if status is not None:
         headers = provider_headers.read(getattr(response, "headers", None) or getattr(error, "headers", None))
-        return _of_status(status, headers, now_ms, lambda: _words(error))
-    return CallResult(_outcome_without_status(error))
+        return _of_status(status, headers, now_ms, lambda: _words(error), sdk_retries=_sdk_retries(response, error))
+    return CallResult(_outcome_without_status(error), sdk_retries=_sdk_retries(error))
 
 
 def of_value(value: Any, *, now_ms: int, usage: bool = False) -> CallResult:
@@ -68,10 +68,11 @@ def of_value(value: Any, *, now_ms: int, usage: bool = False) -> CallResult:
         return OK if tokens is None else CallResult(Outcome.OK, model_tokens=tokens)
     status = _status(value)
     if status is not None and status >= 400:
-        return _of_status(status, headers, now_ms, lambda: "")
+        return _of_status(status, headers, now_ms, lambda: "", sdk_retries=_sdk_retries(value))
     return CallResult(
         Outcome.OK,
         status=status,
+        sdk_retries=_sdk_retries(value),
         model_tokens=tokens,
         windows=provider_headers.windows(headers, now_ms=now_ms),
     )
@@ -92,7 +93,21 @@ def reported_model_tokens(value: Any) -> int | None:
     return None
 
 
-def _of_status(status: int, headers: Mapping[str, str], now_ms: int, words: Callable[[], str]) -> CallResult:
+def _sdk_retries(*carriers: Any) -> int:
+    """What the request of an error or a response says of retries; a carrier may have none."""
+    for carrier in carriers:
+        try:
+            request = getattr(carrier, "request", None)
+        except RuntimeError:  # httpx: a response without its request
+            continue
+        if request is not None:
+            return provider_headers.sdk_retries(getattr(request, "headers", None))
+    return 0
+
+
+def _of_status(
+    status: int, headers: Mapping[str, str], now_ms: int, words: Callable[[], str], *, sdk_retries: int
+) -> CallResult:
     text = words().lower() if status in (402, 403, 429) else ""
     return CallResult(
         _outcome_of_status(status, text),
@@ -100,6 +115,7 @@ def _of_status(status: int, headers: Mapping[str, str], now_ms: int, words: Call
         retry_after_s=provider_headers.retry_after_s(headers, now_ms=now_ms),
         should_retry=provider_headers.should_retry(headers),
         windows=provider_headers.windows(headers, now_ms=now_ms),
+        sdk_retries=sdk_retries,
         refused_concurrency=status == 429 and "concurren" in text,
     )
 

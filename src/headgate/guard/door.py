@@ -187,10 +187,13 @@ class Door:
         queue = self.queue
         if queue.bytes + slot.bytes > queue.most_bytes:
             return Denial(Reason.QUEUE_FULL, limit=queue.most_bytes, used=queue.bytes)
-        waiting = len(queue) + self.reserved
-        if waiting >= queue.depth and queue.makes_room_for(slot) is None:
-            return Denial(Reason.QUEUE_FULL, limit=queue.depth, used=waiting)
+        if self.waiting >= queue.depth and queue.makes_room_for(slot) is None:
+            return self.full()
         return None
+
+    def full(self) -> Denial:
+        """The refusal of a slot for which a line at its depth has no place."""
+        return Denial(Reason.QUEUE_FULL, limit=self.queue.depth, used=self.waiting)
 
     def shadow_denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
         """What would have been refused if nothing is: the line is imagined, as the calls beyond the limit."""

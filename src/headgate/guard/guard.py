@@ -101,6 +101,14 @@ async def acquire(call: Call) -> Slot:
     now = call.clock.monotonic()
     turnstile = call.turnstile
     slot = call.new_slot(now)
+    if slot.paid is not None:
+        try:
+            while (wait_s := turnstile.enter_retry(slot)) > 0:  # noqa: ASYNC110  nobody tells when there is room
+                await asyncio.sleep(wait_s)
+        except BaseException:
+            turnstile.withdraw(slot)
+            raise
+        now = call.clock.monotonic()
     if turnstile.tokens is not None and (wait_s := call.reserve_tokens(slot, now)) > 0:
         turnstile.reserve_place(slot, now)
         try:
@@ -122,6 +130,14 @@ def acquire_sync(call: Call) -> Slot:
     now = call.clock.monotonic()
     turnstile = call.turnstile
     slot = call.new_slot(now)
+    if slot.paid is not None:
+        try:
+            while (wait_s := turnstile.enter_retry(slot)) > 0:
+                threading.Event().wait(wait_s)
+        except BaseException:
+            turnstile.withdraw(slot)
+            raise
+        now = call.clock.monotonic()
     if turnstile.tokens is not None and (wait_s := call.reserve_tokens(slot, now)) > 0:
         turnstile.reserve_place(slot, now)
         try:

@@ -18,6 +18,7 @@ from typing import Any
 from headgate.model.outcome import RateWindow
 
 _MOST_HEADERS = 200
+_MOST_RETRIES = 100
 _LONGEST_S = 7 * 86400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,6 +65,13 @@ def retry_after_s(headers: Mapping[str, str], *, now_ms: int) -> float | None:
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """The provider's ``x-should-retry``."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def sdk_retries(headers: Any) -> int:
+    """Retries that an SDK made before this request, by its own ``x-stainless-retry-count`` (OpenAI, Anthropic and
+    others built alike). ``headers``: those of the *request*; 0 when they say nothing."""
+    count = _count(read(headers).get("x-stainless-retry-count"))
+    return 0 if count is None else min(count, _MOST_RETRIES)
 
 
 def windows(headers: Mapping[str, str], *, now_ms: int) -> tuple[RateWindow, ...]:

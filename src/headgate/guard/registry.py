@@ -12,6 +12,7 @@ from headgate.errors import UnknownResource
 from headgate.guard.fleet import FleetSlots
 from headgate.guard.model_tokens import Buckets, KeyedLimits, TokenHolds, wish
 from headgate.guard.resource import Resource
+from headgate.guard.retries import SharedRunRetries
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
 from headgate.observe.bus import EventBus
@@ -28,6 +29,7 @@ class Resources:
         self._weights = {name: tenant.weight for name, tenant in settings.tenants.items()}
         self._keyed = KeyedLimits(settings)
         self._buckets = Buckets()
+        self._run_retries = SharedRunRetries()
         self._tool_calls: FleetSlots | None = None
         if settings.budget.tool_calls is not None:
             self._tool_calls = FleetSlots(settings.budget.tool_calls)
@@ -89,5 +91,6 @@ class Resources:
             weights=self._weights,
             fleet=self._tool_calls if kind == "tool" else None,
             tokens=tokens,
+            run_retries=self._run_retries,
         )
         return Resource(turnstile, settings, clock=self._clock, rng=self._rng, lookup=self.get)

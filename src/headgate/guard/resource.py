@@ -192,11 +192,12 @@ class Resource(Guarded):
         """
         now = self.clock.monotonic()
         check_end(until, now)
-        self.turnstile.pause(Pause(reason, now, until))
+        pause = Pause(reason, now, until)
+        self.turnstile.control(lambda controls: controls.pause(pause))
 
     def resume(self) -> None:
         """End a pause, if there is one."""
-        self.turnstile.pause(None)
+        self.turnstile.control(lambda controls: controls.pause(None))
 
     def override(
         self, limit: float | None = None, rate: Rate | None = None, *, reason: str, until: float | None = None
@@ -207,11 +208,12 @@ class Resource(Guarded):
         Raises:
             ValueError: nothing is overridden, a number is out of range, or ``until`` has passed.
         """
-        self.turnstile.override(override_of(limit, rate, reason=reason, now=self.clock.monotonic(), until=until))
+        override = override_of(limit, rate, reason=reason, now=self.clock.monotonic(), until=until)
+        self.turnstile.control(lambda controls: controls.override(override))
 
     def reset(self) -> None:
         """Go back to the configured and learned numbers."""
-        self.turnstile.override(None)
+        self.turnstile.control(lambda controls: controls.override(None))
 
     def threads(self) -> ThreadPoolExecutor:
         """Threads for plain functions: as many as the limit can ever ask for, made when needed."""

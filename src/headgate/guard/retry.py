@@ -1,15 +1,14 @@
-"""May this failed try be repeated, and when? One decision for async and sync callers."""
+"""May this failed try be repeated at all, and after which wait? What it costs is in `headgate.guard.retries`."""
 
 from __future__ import annotations
 
-import random
 from typing import NamedTuple
 
 from headgate.config.settings import RetrySettings
 from headgate.guard.options import CallOptions
 from headgate.model.outcome import CallResult, Outcome
 from headgate.policy.backoff import delay_s
-from headgate.policy.retry_budget import RetryBudget, RetryKind
+from headgate.policy.retry_budget import RetryKind
 
 _KINDS = {
     Outcome.OVERLOADED: RetryKind.THROTTLE,
@@ -27,7 +26,9 @@ class Again(NamedTuple):
     """Seconds to wait outside before competing again; ``None``: no further try."""
     kind: RetryKind = RetryKind.TRANSIENT
     out_of_budget: bool = False
-    """A retry was due, but the resource's retry budget has no room."""
+    """A retry was due, but the resource's or the run's retry budget has no room."""
+    suspend_s: float | None = None
+    """A retry is due, but after a wait that a run should not sit through: seconds until then."""
 
 
 NO = Again(None)
@@ -46,33 +47,12 @@ def surely_not_reached(result: CallResult) -> bool:
     return result.outcome is Outcome.OVERLOADED and (result.status is None or result.status in _SURELY_NOT_REACHED)
 
 
-def again(
-    result: CallResult,
-    options: CallOptions,
-    settings: RetrySettings,
-    budget: RetryBudget,
-    rng: random.Random,
-    *,
-    tries: int,
-    now: float,
-    deadline: float | None,
-) -> Again:
-    """Decide after try number ``tries`` (1 is the first) ended with ``result``; takes from the budget on a yes.
-
-    Not thread-safe by itself; the caller holds the budget's lock.
-    """
-    kind = worth_repeating(result, options)
-    if kind is None or tries >= settings.attempts:
-        return NO
-    wait_s = delay_s(
+def wait_before(result: CallResult, settings: RetrySettings, *, tries: int, jitter: float) -> float:
+    """Seconds to wait after try number ``tries`` (1 is the first). ``jitter`` is uniform in 0..1."""
+    return delay_s(
         tries - 1,
         base_s=settings.base,
         most_s=settings.max_delay,
-        jitter=rng.random(),
+        jitter=jitter,
         hint_s=result.retry_after_s,
     )
-    if deadline is not None and now + wait_s >= deadline:
-        return NO
-    if not budget.withdraw(kind, now=now):
-        return Again(None, kind, out_of_budget=True)
-    return Again(wait_s, kind)

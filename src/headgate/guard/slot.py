@@ -60,6 +60,7 @@ class Slot:
         "probe",
         "rank",
         "refusal",
+        "retrying",
         "shared_hold",
         "started_at",
         "state",
@@ -99,6 +100,8 @@ class Slot:
         self.shared_hold: Sequence[RateTake] = ()
         self.paid: RetryKind | None = None
         """What this try cost the retry budget; ``None`` for a first try."""
+        self.retrying = False
+        """Whether it counts among the retries under way."""
         self.refusal: Overloaded | None = None
         self.waker: Waker | None = None
         self.nudge_at: float | None = None

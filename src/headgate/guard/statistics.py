@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.config.settings import ResourceSettings
@@ -67,14 +68,11 @@ def snapshot(
     evidence: Evidence,
     door: Door,
     settings: ResourceSettings,
-    *,
     now: float,
     name: str,
     kind: str,
-    inflight: int,
-    calls: int,
+    counts: Mapping[str, int],
     refused: dict[str, int],
-    retries: int,
 ) -> ResourceStatistics:
     """The statistics of a resource, read under its lock."""
     breaker = evidence.breaker
@@ -90,7 +88,7 @@ def snapshot(
         base_limit=evidence.limiter.limit,
         least=settings.concurrency.least,
         most=settings.concurrency.most,
-        inflight=inflight,
+        inflight=counts["inflight"],
         waiting=waiting,
         queue_limit=queue.depth,
         oldest_wait_s=oldest_s,
@@ -100,11 +98,11 @@ def snapshot(
         error_rate=evidence.outcomes.bad_share(now),
         breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
         rate_remaining=None if rate is None else rate.remaining(now),
-        calls=calls,
+        calls=counts["calls"],
         refused=refused,
-        retries=retries,
+        retries=counts["retries"],
         pressure=pressure(
-            inflight=inflight,
+            inflight=counts["inflight"],
             limit=limit,
             waiting=waiting,
             depth=queue.depth,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ from headgate.clock import Clock
 from headgate.config.settings import Mode, ResourceSettings
 from headgate.errors import Overloaded
 from headgate.guard import classify
-from headgate.guard.controls import Override, Pause
+from headgate.guard.ambient import Ambient
+from headgate.guard.controls import Controls
 from headgate.guard.door import RELEASE, TOO_LATE, Door, late
 from headgate.guard.evidence import Evidence
 from headgate.guard.fleet import FleetSlots
@@ -28,7 +29,8 @@ from headgate.guard.narration import Narration
 from headgate.guard.options import CallOptions
 from headgate.guard.outbox import Outbox, Pending
 from headgate.guard.refusals import Denial, Refusals
-from headgate.guard.retry import Again, again
+from headgate.guard.retries import Retries, SharedRunRetries
+from headgate.guard.retry import Again
 from headgate.guard.slot import Slot, SlotState
 from headgate.guard.statistics import ResourceStatistics, snapshot
 from headgate.model.outcome import CallResult
@@ -52,6 +54,7 @@ class Turnstile:
         weights: Mapping[str, float] | None = None,
         fleet: FleetSlots | None = None,
         tokens: TokenHolds | None = None,
+        run_retries: SharedRunRetries | None = None,
     ) -> None:
         self.name, self.kind = name, kind
         self.max_age_s = settings.queue.max_age
@@ -59,10 +62,10 @@ class Turnstile:
         self.tokens = tokens
         self.inflight = 0
         self.calls = 0
-        self.retries = 0
+        self.run_retries = run_retries or SharedRunRetries()
+        self._retries = Retries(settings.retry, self.evidence.retry_budget, self.run_retries, rng)
         self._settings = settings
         self._clock = clock
-        self._rng = rng
         self._shadow = settings.mode is Mode.SHADOW
         self._refusals = Refusals(f"resource:{name}", rng)
         self._fleet = fleet
@@ -153,6 +156,8 @@ class Turnstile:
                 return False
             bound = self.inflight >= self.evidence.limiter.limit
             self.evidence.learn(slot, result, inflight=self.inflight, bound=bound, now=now)
+            if result.sdk_retries:
+                self._retries.count_hidden(result.sdk_retries)
             if not begun:
                 self._undo(slot)
             elif self.tokens is not None:
@@ -219,33 +224,35 @@ class Turnstile:
 
     # by hand
 
-    def pause(self, pause: Pause | None) -> None:
-        """Let nothing start, or (``None``) go on."""
+    def control(self, change: Callable[[Controls], None]) -> None:
+        """Change what is set by hand: a pause, an override."""
         with self._changing():
-            self._door.controls.pause(pause)
-            self._move_on(self._clock.monotonic())
-
-    def override(self, override: Override | None) -> None:
-        """Put other numbers in place, or (``None``) go back to the configured and learned ones."""
-        with self._changing():
-            self._door.controls.override(override)
+            change(self._door.controls)
             self._move_on(self._clock.monotonic())
 
     # judging and telling
 
-    def again(self, result: CallResult, options: CallOptions, *, tries: int, deadline: float | None) -> Again:
-        """Whether and when a failed try may be repeated; paid for from the retry budget."""
-        budget = self.evidence.retry_budget
-        now = self._clock.monotonic()
+    def again(self, result: CallResult, options: CallOptions, whose: Ambient, *, tries: int) -> Again:
+        """Whether and when a failed try may be repeated; paid for from the retry budgets."""
         with self._lock:
-            verdict = again(
-                result, options, self._settings.retry, budget, self._rng, tries=tries, now=now, deadline=deadline
-            )
-            if verdict.delay_s is not None:
-                self.retries += 1
-            elif verdict.out_of_budget:
+            verdict = self._retries.judge(result, options, whose, tries=tries, now=self._clock.monotonic())
+            if verdict.out_of_budget:
                 self._refusals.count(Reason.RETRY_BUDGET)
         return verdict
+
+    def enter_retry(self, slot: Slot) -> float:
+        """Count a retry as under way: 0, or the seconds until to ask again because too many are.
+
+        Raises:
+            Overloaded: it has waited for longer than a retry may.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            room = self._retries.enter(slot, now, busy=self.inflight + self._door.waiting)
+        if isinstance(room, Denial):
+            self.refuse(slot, room, now)
+            return 0.0
+        return room
 
     def count_shadow(self, slot: Slot, denial: Denial) -> None:
         """Count and tell a refusal that a limit in shadow mode would have given."""
@@ -267,18 +274,9 @@ class Turnstile:
         """The state of now, all read under one lock."""
         with self._lock:
             now = self._clock.monotonic()
-            return snapshot(
-                self.evidence,
-                self._door,
-                self._settings,
-                now=now,
-                name=self.name,
-                kind=self.kind,
-                inflight=self.inflight,
-                calls=self.calls,
-                refused=dict(self._refusals.counts),
-                retries=self.retries,
-            )
+            counts = {"calls": self.calls, "retries": self._retries.count, "inflight": self.inflight}
+            refused = dict(self._refusals.counts)
+            return snapshot(self.evidence, self._door, self._settings, now, self.name, self.kind, counts, refused)
 
     # everything below is called with the lock held
 
@@ -307,6 +305,7 @@ class Turnstile:
 
     def _release(self, slot: Slot, now: float) -> None:
         slot.state = SlotState.ENDED
+        self._retries.leave(slot)
         self._door.correct(slot, now)
         self.inflight -= 1
         if self._fleet is not None:
@@ -331,8 +330,7 @@ class Turnstile:
     def _put_out(self, left: Slot | None, now: float) -> None:
         """Refuse whoever had to leave the line for another."""
         if left is not None:
-            depth = self._queue.depth
-            self._refuse(left, Denial(Reason.QUEUE_FULL, limit=depth, used=depth), now)
+            self._refuse(left, self._door.full(), now)
 
     def _nudge(self, slot: Slot, moment: float) -> None:
         """Let a waiting slot's caller come by at ``moment``, if it would not sooner."""
@@ -372,8 +370,8 @@ class Turnstile:
         """Give back what a slot whose call never began had taken."""
         if self.tokens is not None:
             self.tokens.refund(slot)
-        if slot.paid is not None:
-            self.evidence.retry_budget.refund(slot.paid)
+        self._retries.refund(slot)
+        self._retries.leave(slot)
 
     def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
         self._refusals.count(denial.reason)

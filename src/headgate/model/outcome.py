@@ -50,5 +50,7 @@ class CallResult:
     model_tokens: int | None = None
     """Reported usage."""
     windows: tuple[RateWindow, ...] = field(default=())
+    sdk_retries: int = 0
+    """Retries that an SDK made inside the call, where it said so."""
     refused_concurrency: bool = False
     """The refusal was about simultaneous calls rather than a rate."""

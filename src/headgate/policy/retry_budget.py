@@ -6,12 +6,17 @@ failure as in the AWS SDKs (mode 2.1).
 Rule: every first try that succeeds deposits a share of a call; a retry withdraws a price; a retry that succeeds gets
 its price back. The balance is capped, and a trickle lets resources with little traffic retry once in a while.
 
+Each run has a budget besides: at most a fifth of its calls are repeated, and three in any case, so that one unlucky
+run does not spend what belongs to all.
+
 Invariant: withdrawals over any stretch are at most the cap, plus the share of its successes, plus one per trickle
 period, so that a dependency which fails every call sees at most that much beyond the callers' own demand.
 """
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from enum import Enum
 
 
@@ -56,6 +61,10 @@ class RetryBudget:
         """The retry that was paid for succeeded, or was never made."""
         self._balance = min(self._cap, self._balance + kind.value)
 
+    def spend(self, price: float) -> None:
+        """Something was retried without asking; the balance stops at 0."""
+        self._balance = max(0.0, self._balance - price)
+
     def balance(self, now: float) -> float:
         """What could be withdrawn now, the trickle included."""
         earned = (now - self._trickled_at) / self._trickle_s
@@ -63,3 +72,45 @@ class RetryBudget:
             self._balance = min(self._cap, self._balance + earned)
             self._trickled_at = now
         return self._balance
+
+
+class RunRetries:
+    """How many retries each run has had. Runs that have not called for longest are forgotten beyond a bound."""
+
+    __slots__ = ("_runs",)
+
+    SHARE = 0.2
+    LEAST = 3
+    REMEMBERED = 10_000
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Run → calls and retries."""
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def call(self, run_id: str) -> None:
+        """The run makes a call (its first try)."""
+        calls, retries = self._runs.get(run_id, (0, 0))
+        self._keep(run_id, calls + 1, retries)
+
+    def withdraw(self, run_id: str) -> bool:
+        """Count one retry of the run; ``False`` (and nothing counted) when it has had its part."""
+        calls, retries = self._runs.get(run_id, (0, 0))
+        if retries >= max(self.LEAST, math.floor(self.SHARE * calls)):
+            return False
+        self._keep(run_id, calls, retries + 1)
+        return True
+
+    def refund(self, run_id: str) -> None:
+        """A retry that was counted was never made."""
+        calls, retries = self._runs.get(run_id, (0, 0))
+        if retries:
+            self._runs[run_id] = calls, retries - 1
+
+    def _keep(self, run_id: str, calls: int, retries: int) -> None:
+        self._runs[run_id] = calls, retries
+        self._runs.move_to_end(run_id)
+        if len(self._runs) > self.REMEMBERED:
+            self._runs.popitem(last=False)
