@@ -79,3 +79,10 @@ def test_a_configuration_with_mistakes_is_told(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "other.yaml").write_text("stor: x\n")
     assert run(["keys", "list", "--config", "other.yaml"]) == 1
     assert "other.yaml:1:1: unknown key 'stor'; did you mean 'store'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tenant", ["", "a\nb", "x" * 129])
+def test_a_key_for_no_tenant_is_not_made(tenant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "create", "--tenant", tenant]) == 2
+    assert "--tenant" in capsys.readouterr().err
+    assert stored() == []

@@ -47,13 +47,17 @@ def create(
     from headgate.server.auth import new_key
 
     now_ms = REAL_CLOCK.now_ms()
-    secret, key = new_key(
-        role=role.value,
-        tenant=tenant,
-        label=label or "made on the command line",
-        now_ms=now_ms,
-        expires_ms=None if expires is None else now_ms + round(1000 * _lifetime(expires)),
-    )
+    expires_ms = None if expires is None else now_ms + round(1000 * _lifetime(expires))
+    try:
+        secret, key = new_key(
+            role=role.value,
+            tenant=tenant,
+            label=label or "made on the command line",
+            now_ms=now_ms,
+            expires_ms=expires_ms,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tenant") from error
     _with_keys(config, lambda keys: keys.add(key))
     print(secret)
     whose = f"tenant {tenant}" if tenant else "all tenants"

@@ -24,6 +24,7 @@ from random import Random
 from typing import Protocol
 
 from headgate.clock import Clock
+from headgate.intake.submission import NAME_MAX
 from headgate.model.reason import Reason
 from headgate.policy.token_bucket import RateTake, take
 from headgate.server.answers import ProblemError, problem, temporary
@@ -113,10 +114,13 @@ def new_key(
     """A fresh secret, to be shown once, and the row to store. ``rng`` is only ever replaced in tests.
 
     Raises:
-        ValueError: there is no such role.
+        ValueError: there is no such role, or ``tenant`` is no name that a tenant can have.
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
+    if tenant is not None and not (1 <= len(tenant) <= NAME_MAX and tenant.isprintable()):
+        # above all "": whoever meant one tenant must not get a key that somebody reads as one for all
+        raise ValueError(f"{tenant[:40]!r} is not a tenant: 1 to {NAME_MAX} printable characters")
     random = "".join(rng.choice(BASE62) for _ in range(RANDOM_CHARACTERS))
     secret = f"{PREFIX}{random}{_checksum(random)}"
     key_id = "key_" + "".join(rng.choice(BASE62) for _ in range(12))

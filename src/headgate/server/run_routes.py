@@ -159,7 +159,7 @@ class RunRoutes:
             return as_response(json_answer({"runs": [], "next": None}))
         runs = await self._gate.store.runs.page(
             RunFilter(
-                tenant=caller.tenant or wanted.tenant,
+                tenant=wanted.tenant if caller.tenant is None else caller.tenant,
                 workflow=wanted.workflow,
                 lane=wanted.lane,
                 states=tuple(wanted.state),
