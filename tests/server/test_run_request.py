@@ -106,8 +106,8 @@ def test_mistakes_name_their_field(fields: dict[str, Any], field: str, words: st
 
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        _read({"tenant": 1, "user": "", "deadline": "soon"})
-    assert {field for field, _ in caught.value.problems} == {"workflow", "tenant", "user", "deadline"}
+        _read({"tenant": 1, "user": "", "deadline": "soon", "lanes": "standard"})
+    assert {field for field, _ in caught.value.problems} == {"workflow", "tenant", "user", "deadline", "lanes"}
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"{", b'{"workflow":"a","workflow":"b"}'])

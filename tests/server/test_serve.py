@@ -154,6 +154,17 @@ def test_a_chunked_body_works_and_is_bounded(tmp_path: Path) -> None:
     assert large.startswith(b"HTTP/1.1 413")
 
 
+def test_a_head_that_comes_at_once_is_bounded_too(tmp_path: Path) -> None:
+    async def act(_url: str, port: int) -> tuple[bytes, bytes]:
+        long = b"GET /v1/runs HTTP/1.1\r\nhost: localhost\r\nx: %s\r\n\r\n" % (b"a" * front.HEAD_MAX)
+        path = b"GET /%s HTTP/1.1\r\nhost: localhost\r\n\r\n" % (b"a" * front.HEAD_MAX)
+        return await _talk(port, long), await _talk(port, path)
+
+    for answer in _with_server(_gate(tmp_path), act):
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b'"reason":"too_large"' in answer
+
+
 def test_slow_headers_and_slow_bodies_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEADERS_S", 0.1)
     monkeypatch.setattr(protocol, "BODY_S", 0.5)

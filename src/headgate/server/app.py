@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from headgate.errors import HeadgateError
 from headgate.gate import Gate
@@ -21,6 +23,7 @@ from headgate.server.auth import Authenticator
 from headgate.server.fleet_routes import FleetRoutes
 from headgate.server.front import Front
 from headgate.server.metrics import Exposition
+from headgate.server.run_request import shown
 from headgate.server.run_routes import RunRoutes
 from headgate.server.shapes import Problem
 from headgate.server.streams import IN_ALL_MAX, RunStreams
@@ -55,12 +58,12 @@ def build_app(gate: Gate, *, insecure: bool = False, rng: Random | None = None) 
         "headgate_http_inflight": ("Requests being handled.", lambda: front.inflight),
         "headgate_http_streams": ("Event streams open.", lambda: streams.count),
     }
-    api.include_router(RunRoutes(gate, streams).router())
-    api.include_router(
-        FleetRoutes(gate, Exposition(gate.metrics, own), lambda: front.draining or gate.draining).router()
-    )
+    fleet = FleetRoutes(gate, Exposition(gate.metrics, own), lambda: front.draining or gate.draining)
+    routers = (RunRoutes(gate, streams).router(), fleet.router())
+    for router in routers:
+        api.include_router(router)
     _add_docs(api)
-    _add_problems(api, rng)
+    _add_problems(api, [route for router in (api.router, *routers) for route in router.routes], rng)
     return front
 
 
@@ -90,7 +93,24 @@ def _add_docs(api: FastAPI) -> None:
     api.add_api_route("/docs", docs, include_in_schema=False, response_class=Response)
 
 
-def _add_problems(api: FastAPI, rng: Random) -> None:
+def _query_mistake(error: Mapping[str, Any]) -> tuple[str, str]:
+    """One mistake of a query in this project's words: (field, message)."""
+    name = shown(".".join(map(str, error["loc"][1:])) or "request")
+    if error["type"] == "extra_forbidden":
+        return name, "unknown parameter; GET /docs lists those of each path"
+    return name, str(error["msg"]).replace("Input should be", "must be", 1)
+
+
+def _methods(routes: Iterable[BaseRoute], request: Request) -> bytes:
+    """Every method that the path takes; routing itself names those of the first route only."""
+    offered: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            offered |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(offered)).encode()
+
+
+def _add_problems(api: FastAPI, routes: Sequence[BaseRoute], rng: Random) -> None:
     """Every error is a problem, whoever raised it."""
 
     async def on_purpose(_request: Request, error: Exception) -> Response:
@@ -101,14 +121,15 @@ def _add_problems(api: FastAPI, rng: Random) -> None:
 
     async def bad_query(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for nothing else
-        mistakes = [(".".join(map(str, one["loc"][1:])) or "request", str(one["msg"])) for one in error.errors()]
-        return as_response(invalid(mistakes[:20]))
+        return as_response(invalid([_query_mistake(one) for one in error.errors()[:20]]))
 
-    async def by_status(_request: Request, error: Exception) -> Response:
+    async def by_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
         if error.status_code == 404:
             return as_response(problem(404, Reason.NOT_FOUND, "there is nothing here", headers=headers))
+        if error.status_code == 405:
+            headers = [(b"allow", _methods(routes, request))]
         detail = "this method is not offered here" if error.status_code == 405 else str(error.detail)
         return as_response(problem(error.status_code, Reason.INVALID_REQUEST, detail, headers=headers))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
 from random import Random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +25,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """Served to anybody: they hold no data."""
 CALLER = "headgate.caller"
 HEADERS = "headgate.headers"
+HEAD_MAX = 16 * 1024
+"""Bytes of path, query and header lines together."""
 RECEIPT_S = 30.0
 """A request's body must have arrived after so many seconds."""
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -80,6 +83,16 @@ class Front:
                     retry_after_ms=self._soon(1000),
                 )
             )
+        if _head_bytes(scope) > HEAD_MAX:
+            raise ProblemError(
+                problem(
+                    431,
+                    Reason.TOO_LARGE,
+                    f"the request line and header lines are larger than {HEAD_MAX} bytes",
+                    headers=[CLOSE, (b"x-should-retry", b"false")],
+                    limit=HEAD_MAX,
+                )
+            )
         path: str = scope["path"]
         posts = scope["method"] not in ("GET", "HEAD")
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -122,6 +135,12 @@ class Front:
 
     def _soon(self, wait_ms: int) -> int:
         return round(wait_ms * (1 + self._rng.random() / 4))
+
+
+def _head_bytes(scope: Scope) -> int:
+    """The HTTP parser bounds only what comes in pieces; a head that arrives at once is measured here."""
+    lines = sum(map(len, chain.from_iterable(scope["headers"])))
+    return lines + len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, most: int) -> bytes:

@@ -19,8 +19,6 @@ from headgate.server.answers import CLOSE, Answer, problem, temporary
 
 HEADERS_S = 10.0
 BODY_S = 35.0
-HEADERS_MAX = 16 * 1024
-"""Bytes of request line and header lines."""
 
 
 class PatientProtocol(H11Protocol):

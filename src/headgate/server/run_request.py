@@ -33,8 +33,8 @@ def read_submission(body: bytes, headers: Mapping[bytes, bytes], caller: Caller,
     Raises:
         InvalidRequest: every mistake in the body and headers. ProblemError: another tenant's name (403).
     """
-    fields = read_object(body, FIELDS)
     problems: Problems = []
+    fields = read_object(body, FIELDS, problems)
     for name, most in _TEXTS.items():
         value = fields.get(name)
         if value is not None:
@@ -81,11 +81,14 @@ def whose(caller: Caller, named: str | None) -> str:
     return caller.tenant
 
 
-def read_object(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
+def read_object(body: bytes, known: tuple[str, ...], problems: Problems | None = None) -> dict[str, Any]:
     """A JSON object that has no other than the known fields. An empty body is an empty object.
 
+    Unknown fields come with the nearest known one; they are added to ``problems`` where the caller goes on to look
+    for more mistakes.
+
     Raises:
-        InvalidRequest: it is anything else; unknown fields come with the nearest known one.
+        InvalidRequest: it is anything else, or (without ``problems``) has unknown fields.
     """
     if not body:
         return {}
@@ -96,8 +99,11 @@ def read_object(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidRequest([("body", "must be a JSON object")])
     unknown = [name for name in fields if name not in known]
-    if unknown:
-        raise InvalidRequest([(shown(name), _hint(name, known)) for name in unknown[:10]])
+    found = [(shown(name), _hint(name, known)) for name in unknown[:10]]
+    if problems is not None:
+        problems.extend(found)
+    elif found:
+        raise InvalidRequest(found)
     return fields
 
 

@@ -21,8 +21,8 @@ from headgate.errors import HeadgateError
 from headgate.gate import Gate
 from headgate.server.app import build_app
 from headgate.server.auth import is_loopback
-from headgate.server.front import Front
-from headgate.server.protocol import HEADERS_MAX, protocol_for
+from headgate.server.front import HEAD_MAX, Front
+from headgate.server.protocol import protocol_for
 
 log = logging.getLogger("headgate.server")
 
@@ -163,7 +163,7 @@ def _config(gate: Gate, app: Front) -> uvicorn.Config:
         proxy_headers=False,  # addresses decide who is local; a header must not
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CLOSE_S,
-        h11_max_incomplete_event_size=HEADERS_MAX,
+        h11_max_incomplete_event_size=HEAD_MAX,
     )
 
 
