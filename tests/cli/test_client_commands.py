@@ -274,7 +274,7 @@ def test_capacity_shows_the_real_report(serve: Serve, capsys: pytest.CaptureFixt
         "1..16",
         "10 runs per minute",
         "8 GiB",
-        "2e+06 per minute",
+        "2,000,000 per minute",
     ):
         assert expected in shown
     assert run(["capacity", "--json"]) == 0
@@ -293,3 +293,23 @@ def test_a_service_that_is_not_there_is_one_line(
     assert capsys.readouterr().err == (
         "headgate: cannot reach http://127.0.0.1:1: connection refused; is `headgate serve` running there?\n"
     )
+
+
+def test_older_runs_are_pages(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = serve({"GET /v1/runs": (200, {"runs": [SUMMARY], "next": ID})})
+    for command in ("runs", "dead"):
+        assert run([command, "--limit", "1", "--before", "older"]) == 0
+        assert f"older ones: --before {ID}" in capsys.readouterr().err
+        assert seen[-1].url.params["before"] == "older"
+
+
+def test_a_missing_key_says_where_it_belongs(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    serve({"GET /v1/runs": (401, {"detail": "send an API key"})})
+    assert run(["runs"]) == 1
+    assert "HEADGATE_API_KEY" in capsys.readouterr().err
+
+
+def test_input_that_json_cannot_carry_is_one_clean_line(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve({}) == []
+    assert run(["submit", "triage", "NaN"]) == 1
+    assert capsys.readouterr().err.startswith("headgate: body: cannot be sent as JSON")

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from headgate.client import AsyncClient, Client
-from headgate.errors import ApiError, Rejected
+from headgate.errors import ApiError, InvalidRequest, Rejected
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 RUN = {"id": "r1", "state": "queued"}
@@ -283,3 +283,11 @@ def test_both_clients_offer_the_same() -> None:
         }
 
     assert offered(Client) == offered(AsyncClient)
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", object()], ids=["NaN", "half a pair", "object"])
+def test_what_json_cannot_say_is_not_sent(kind: str, value: Any) -> None:
+    either = Either(kind, lambda _: httpx2.Response(202, json=RUN))
+    with pytest.raises(InvalidRequest, match="cannot be sent as JSON"):
+        either("submit", "triage", value)
+    assert either.requests == []

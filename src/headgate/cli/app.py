@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -40,11 +42,26 @@ app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operations")
 
 
+def _version_asked(asked: bool) -> None:
+    if asked:
+        show_version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version_asked, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Admission, limits, queues, retries and deadlines for AI agents."""
+
+
 @app.command("version", rich_help_panel="Your project")
 def show_version() -> None:
     """Print headgate's version and Python's."""
     try:
-        own = version("headgate")
+        own = version_of("headgate")
     except PackageNotFoundError:  # run from a source tree that is not installed
         own = "(not installed)"
     print(f"headgate {own} (Python {sys.version.split()[0]})")
@@ -83,5 +100,9 @@ def _explain(error: HeadgateError) -> None:
     elif isinstance(error, ApiError):
         detail = error.problem.get("detail") or error.problem.get("title") or "no details"
         complain(f"{detail} (HTTP {error.status})")
+        if error.status == 401:
+            print(
+                "Give a key with --api-key or in HEADGATE_API_KEY; `headgate keys create` makes one.", file=sys.stderr
+            )
     else:
         complain(str(error))

@@ -90,7 +90,7 @@ def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
 def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
     of = " ".join(word for word in (one["workflow"], one["tenant"]) if word) or "everything"
     rates = [
-        f"{one[unit]['amount']:,g} {unit.replace('_', ' ')} per {_window(one[unit]['window_s'])}"
+        f"{one[unit]['amount']:,.10g} {unit.replace('_', ' ')} per {_window(one[unit]['window_s'])}"
         for unit in ("runs", "model_tokens")
         if unit in one
     ]
@@ -100,7 +100,7 @@ def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
 def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     rows = []
     for unit, one in budget.items():
-        limit = _bytes(one["limit"]) if unit == "memory" else f"{one['limit']:,g}"
+        limit = _bytes(one["limit"]) if unit == "memory" else f"{one['limit']:,.10g}"
         if "window_s" in one:
             limit = f"{limit} per {_window(one['window_s'])}"
         used = one.get("used")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 RunId = Annotated[str, typer.Argument(metavar="ID")]
 Tenant = Annotated[str | None, typer.Option(help="Whose run it is; an API key may fix this.")]
+Before = Annotated[str | None, typer.Option(metavar="ID", help="Only runs older than this one: the next page.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="At most so many, newest first.")]
 
 
@@ -78,6 +79,7 @@ def runs(
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
     limit: Limit = 20,
+    before: Before = None,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
@@ -85,8 +87,8 @@ def runs(
     """List runs, newest first."""
     states = [one.value for one in state or ()]
     with service(url, api_key) as client:
-        page = client.runs(workflow=workflow, tenant=tenant, lane=lane, states=states, limit=limit)
-    _show_runs(page["runs"], json_output, empty="no runs")
+        page = client.runs(workflow=workflow, tenant=tenant, lane=lane, states=states, before=before, limit=limit)
+    _show_runs(page, json_output, empty="no runs")
 
 
 def run(
@@ -142,6 +144,7 @@ def dead(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     limit: Limit = 20,
+    before: Before = None,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
@@ -149,8 +152,8 @@ def dead(
     """List dead letters: runs that ended without success and wait for a person or a replay."""
     states = sorted(one.value for one in DEAD)
     with service(url, api_key) as client:
-        page = client.runs(workflow=workflow, tenant=tenant, states=states, limit=limit)
-    _show_runs(page["runs"], json_output, empty="no dead letters")
+        page = client.runs(workflow=workflow, tenant=tenant, states=states, before=before, limit=limit)
+    _show_runs(page, json_output, empty="no dead letters")
 
 
 def read_input(argument: str | None) -> Any:
@@ -217,7 +220,8 @@ def _show_end(ended: Mapping[str, Any]) -> None:
         complain(f"{ended.get('reason')}: {ended.get('detail') or 'no details'}")
 
 
-def _show_runs(found: list[dict[str, Any]], json_output: bool, *, empty: str) -> None:
+def _show_runs(page: Mapping[str, Any], json_output: bool, *, empty: str) -> None:
+    found = page["runs"]
     if json_output:
         as_json(found)
         return
@@ -230,6 +234,8 @@ def _show_runs(found: list[dict[str, Any]], json_output: bool, *, empty: str) ->
         ],
         empty=empty,
     )  # fmt: skip
+    if page.get("next"):
+        print(f"older ones: --before {clean(page['next'])}", file=sys.stderr)
 
 
 def _follow(client: Client, run_id: str, json_output: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from headgate.clock import Clock
+from headgate.errors import InvalidRequest
 from headgate.model.ids import uuid7
 
 DEFAULT_URL = "http://127.0.0.1:8400"
@@ -131,7 +132,10 @@ def decide(approval_id: str, approve: bool, note: str | None) -> Call:
 
 
 def _post(path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Call:
-    content = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    try:
+        content = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # also half a surrogate pair, which UTF-8 cannot write
+        raise InvalidRequest([("body", f"cannot be sent as JSON: {error}")]) from error
     return Call("POST", path, content=content, headers={"content-type": "application/json", **(headers or {})})
 
 

@@ -28,6 +28,7 @@ class Client:
 
     Answers are the service's JSON as dicts (see ``/docs``). Every method raises `Rejected` for 429 and 503,
     `headgate.errors.ApiError` for other errors, and ``httpx2.TransportError`` when the service cannot be reached.
+    What cannot be written as JSON is never sent: `headgate.errors.InvalidRequest`.
     """
 
     def __init__(
