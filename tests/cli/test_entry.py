@@ -14,6 +14,7 @@ from headgate.cli import processes
 from headgate.cli.app import app, run
 from headgate.cli.entry import main
 from headgate.cli.screen import clean, duration, first_line, moment
+from headgate.config.load import parse_settings
 from headgate.gate import Gate
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.observe.bus import Event
@@ -128,3 +129,25 @@ def test_texts() -> None:
     assert (clean(None), clean(""), clean("a\x1b[2J\nb\u202e")) == ("-", "-", "a�[2J\nb�")
     assert (first_line("one\ntwo"), first_line(None), first_line("x" * 200, most=5)) == ("one", None, "xxxx…")
     assert (moment("2026-01-31T12:00:00.123Z"), moment(None)) == ("2026-01-31 12:00:00", None)
+
+
+def test_the_version_is_also_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("headgate ")
+
+
+def test_a_workflow_that_nobody_wrote_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    gate = Gate(parse_settings("workflows: {triage: {}, report: {}}"))
+    processes._warn_of_gaps(gate, "app:gate")
+    assert "app:gate has no workflows; nothing is carried out here" in capsys.readouterr().err
+
+    @gate.workflow("report")
+    @gate.workflow("triag")
+    async def report(run: object, value: object) -> object:
+        return value
+
+    processes._warn_of_gaps(gate, "app:gate")
+    assert capsys.readouterr().err == (
+        "headgate: warning: app:gate has no @gate.workflow('triage'), which the configuration names; "
+        "did you mean 'triag' there?\n"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 import signal
 import sys
@@ -62,6 +63,8 @@ def serve(
 
     def ready(url: str) -> None:
         where = "with workers" if workers else "without workers"
+        if workers:
+            _warn_of_gaps(gate, app)
         _say(f"serving {app} at {url} {where}; API docs at {url}/docs; Ctrl-C drains")
 
     service.run(gate, host=host, port=port, insecure=insecure, workers=workers, ready=ready)
@@ -85,6 +88,7 @@ async def work(gate: Gate, name: str) -> None:
     with signals.caught():
         try:
             await gate.start(workers=True, upkeep=True)
+            _warn_of_gaps(gate, name)
             workflows = ", ".join(gate.registry.names()) or "nothing (the gate has no workflows)"
             _say(f"worker of {name} carries out {workflows}; Ctrl-C drains")
             await signals.asked.wait()
@@ -135,13 +139,29 @@ async def _drain(gate: Gate, signals: StopSignals) -> None:
     await asyncio.gather(draining, return_exceptions=True)
 
 
+def _warn_of_gaps(gate: Gate, name: str) -> None:
+    """A workflow that is configured but written nowhere is taken in and then waits for nobody."""
+    written = gate.registry.names()
+    for workflow in gate.settings.workflows:
+        if workflow not in written:
+            near = difflib.get_close_matches(workflow, written, n=1)
+            hint = f"; did you mean {near[0]!r} there?" if near else ""
+            _say(f"warning: {name} has no @gate.workflow({workflow!r}), which the configuration names{hint}")
+    if not written:
+        _say(f"warning: {name} has no workflows; nothing is carried out here")
+
+
 def _write_log(gate: Gate, log: Log) -> None:
     """Warnings and errors always, decisions unless they are off."""
-    log_to(
+    handler = log_to(
         sys.stderr,
         style="json" if log is Log.JSON else "text",
         level=logging.WARNING if log is Log.OFF else logging.INFO,
     )
+    http = logging.getLogger("uvicorn")  # its few words, such as about broken HTTP, look like ours
+    http.addHandler(handler)
+    http.setLevel(logging.ERROR)  # strangers' broken requests are answered, not logged
+    http.propagate = False
     gate.bus.subscribe(DecisionLog())
 
 
