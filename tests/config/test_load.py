@@ -122,10 +122,10 @@ def test_variables_come_from_the_environment() -> None:
 
 
 def test_variables_cannot_bring_structure_and_can_be_escaped() -> None:
-    settings = parse_settings("store: ${URL}\n", environ={"URL": "x\ntools: {t: {}}"})
-    assert settings.store == "x\ntools: {t: {}}"
+    settings = parse_settings('server: {host: "${URL}"}\n', environ={"URL": "x\ntools: {t: {}}"})
+    assert settings.server.host == "x\ntools: {t: {}}"
     assert settings.tools == {}
-    assert parse_settings("store: a$${B}c$D", environ={}).store == "a${B}c$D"
+    assert parse_settings("server: {host: 'a$${B}c$D'}", environ={}).server.host == "a${B}c$D"
 
 
 def test_a_missing_variable_is_one_mistake_at_its_place() -> None:
@@ -153,6 +153,15 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("yes as boolean", "lanes: {standard: {sheddable: yes}}\n", ["1:31: 'yes' is not true or false"]),
     ("boolean as weight", "tenants: {a: {weight: true}}\n", ["1:23: true is not a number; write for example 1.5"]),
     ("number as text", "store: 5\n", ['1:8: 5 is not a text; write it in quotes, for example "acme"']),
+    ("a store of no kind", "store: mysql://ann:hunter2@db/runs\n",
+     ["1:8: this is not the address of a store; write for example sqlite:///headgate.db"]),
+    ("a store without a file", "store: sqlite:///runs/\n",
+     [("1:8: the store names no file that can be kept; write sqlite:///file.db or sqlite:////absolute/file.db, "
+       "perhaps followed by ?synchronous=full, normal or off")]),
+    ("a tenant without a name", 'tenants: {"": {}}\n',
+     ["1:11: an empty text names nothing; leave the key out or write a name"]),
+    ("a limit for nobody", 'limits: [{per: user, runs: 1/s, tenant: ""}]\n',
+     ["1:41: an empty text names nothing; leave the key out or write a name"]),
     ("one of", "workflows: {w: {duplicates: colapse}}\n",
      ["1:29: 'colapse' is not one of allow, collapse, reject; did you mean 'collapse'?"]),
     ("one of, literal", "approvals: {a: {on_expiry: ignore}}\n", ["1:28: 'ignore' is not one of deny, approve"]),

@@ -19,6 +19,7 @@ from headgate.config.units import (
     parse_rate,
     parse_share,
     parse_size,
+    parse_store,
     shown,
 )
 
@@ -162,3 +163,22 @@ def test_values_are_quoted_short_and_in_the_file_s_words() -> None:
     assert (shown(True), shown(False)) == ("true", "false")
     assert (shown((1, 2)), shown({})) == ("a list", "a mapping")
     assert len(shown("x" * 10_000)) < 70
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///a.db", "sqlite:////var/lib/a b.db", "sqlite:///a?synchronous=off", "sqlite:///:memory:.db"],
+)
+def test_stores(url: str) -> None:
+    assert parse_store(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "a.db", "sqlite:a.db", "sqlite://", "sqlite:///", "sqlite://host/a.db", "sqlite:///a/", "sqlite:///:memory:",
+     "sqlite:///:memory:?synchronous=off", "sqlite:///a?synchronous=never", "sqlite:///a?b=c", "mysql://u:pw@h/db"],
+)  # fmt: skip
+def test_stores_that_keep_nothing(url: str) -> None:
+    with pytest.raises(ValueError, match="store") as caught:
+        parse_store(url)
+    assert "pw" not in str(caught.value)

@@ -23,12 +23,14 @@ from headgate.config.units import (
     Seconds,
     Share,
     Size,
+    StoreUrl,
     Whole,
 )
 from headgate.model.duplicates import Duplicates
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """Names of workflows, resources and lanes: they become labels and URLs."""
+TenantName = Annotated[str, Field(min_length=1, max_length=128)]
 Count = Annotated[Whole, Field(ge=1)]
 
 
@@ -76,7 +78,7 @@ class LimitRule(Settings):
     per: Literal["fleet", "workflow", "tenant", "user"]
     workflow: Name | None = None
     """Only for runs of this workflow."""
-    tenant: str | None = None
+    tenant: TenantName | None = None
     """Only for this tenant."""
     runs: RateField | None = None
     model_tokens: RateField | None = None
@@ -299,7 +301,7 @@ class WorkerSettings(Settings):
 class ServerSettings(Settings):
     """The HTTP service."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8400
     max_body: Size = 1024 * 1024
     """Largest request body."""
@@ -317,13 +319,13 @@ DEFAULT_LANES: dict[str, LaneSettings] = {
 class GateSettings(Settings):
     """A whole ``headgate.yaml``."""
 
-    store: str = "sqlite:///headgate.db"
+    store: StoreUrl = "sqlite:///headgate.db"
     server: ServerSettings = ServerSettings()
     workers: WorkerSettings = WorkerSettings()
     lanes: dict[Name, LaneSettings] = DEFAULT_LANES
     budget: FleetBudget = FleetBudget()
     limits: tuple[LimitRule, ...] = ()
-    tenants: dict[str, TenantSettings] = {}
+    tenants: dict[TenantName, TenantSettings] = {}
     tools: dict[Name, ResourceSettings] = {}
     models: dict[Name, ModelSettings] = {}
     stages: dict[Name, ResourceSettings] = {}

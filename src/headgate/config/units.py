@@ -9,7 +9,7 @@ import math
 import re
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _WINDOWS = {
@@ -40,6 +40,7 @@ _SIZES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_STORE = re.compile(r"sqlite:///(?!:memory:(?:\?|$))[^?#\0]*[^?#/\0](?:\?synchronous=(?:full|normal|off))?")
 LONGEST_S = 366 * 86400.0
 """The longest duration in settings."""
 
@@ -162,6 +163,22 @@ def parse_concurrency(value: Any) -> Concurrency:
     return Concurrency(least, most)
 
 
+def parse_store(value: str) -> str:
+    """Where runs are kept: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, perhaps ``?synchronous=full``.
+
+    What it says is not repeated in messages, because such addresses hold passwords.
+    """
+    scheme, colon, _ = value.partition("://")
+    if not colon or scheme != "sqlite":
+        raise ValueError("this is not the address of a store; write for example sqlite:///headgate.db")
+    if not _STORE.fullmatch(value):
+        raise ValueError(
+            "the store names no file that can be kept; write sqlite:///file.db or sqlite:////absolute/file.db, "
+            "perhaps followed by ?synchronous=full, normal or off"
+        )
+    return value
+
+
 def parse_knob(value: Any) -> float | int | str | bool:
     """What a knob can be turned to: a number, a text, true or false."""
     if isinstance(value, (int, float, str)):
@@ -197,6 +214,8 @@ Amount = Annotated[float, BeforeValidator(parse_amount)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 """Bytes."""
+StoreUrl = Annotated[str, AfterValidator(parse_store)]
+"""A store's address."""
 RateField = Annotated[Rate, BeforeValidator(parse_rate)]
 """A `Rate` in settings."""
 ConcurrencyField = Annotated[Concurrency, BeforeValidator(parse_concurrency)]

@@ -39,7 +39,8 @@ def _complaint(error: Mapping[str, Any], root: type[BaseModel]) -> Complaint:
     path: Path = tuple(error["loc"])
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if path and path[-1] == "[key]":
-        return Complaint(path[:-1], True, _bad_name(value))
+        words = _bad_length(value, context) if kind in _LENGTHS else _bad_name(value)
+        return Complaint(path[:-1], True, words)
     if kind == "extra_forbidden":
         return Complaint(path, True, _unknown_key(str(path[-1]), shape_at(root, path[:-1])))
     if kind == "missing":
@@ -60,6 +61,13 @@ def _bad_name(value: Any) -> str:
     )
 
 
+def _bad_length(value: Any, context: Mapping[str, Any]) -> str:
+    if value == "":
+        return "an empty text names nothing; leave the key out or write a name"
+    return f"{shown(value)} is too long; at most {context['max_length']} characters"
+
+
+_LENGTHS = frozenset({"string_too_short", "string_too_long"})
 _EXAMPLES = {"at": "at: 60%", "per": "per: user", "pauses": "pauses: [lane:background]"}
 _PLAIN_KINDS = {
     "int_type": "a whole number; write for example 10",
@@ -87,6 +95,8 @@ def _wrong_value(kind: str, value: Any, context: Mapping[str, Any], shape: Any) 
         bound = _BOUNDS[kind]
         off = "; zero never means off" if value == 0 and bound in ("ge", "gt") else ""
         return f"{shown(value)} must be {_BOUND_WORDS[bound]} {context[bound]:g}{off}"
+    if kind in _LENGTHS:
+        return _bad_length(value, context)
     if kind in ("enum", "literal_error"):
         return _one_of(value, _choices(context, shape))
     if kind == "string_pattern_mismatch":
