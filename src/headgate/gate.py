@@ -171,8 +171,12 @@ class Gate:
         )
         self._intake.use(self.controls.in_force)
         self._stop_hints = self.bus.subscribe(self._hint_ending)
-        await self.outlook.refresh(store)
-        await self.controls.refresh(store)
+        try:
+            await self.outlook.refresh(store)
+            await self.controls.refresh(store)
+        except BaseException:
+            await self.close()  # the next attempt opens anew; this one must not stay behind
+            raise
         self._watch = asyncio.create_task(self._watch_queues(), name="headgate-outlook")
 
     async def start(self, *, workers: bool = True, upkeep: bool = True) -> None:
@@ -326,6 +330,7 @@ class Gate:
         if self._store is not None:
             store, self._store, self._intake, self._opening = self._store, None, None, None
             await store.close()
+        self.draining = False  # a gate may be opened again
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -172,3 +172,39 @@ def test_capacity_tells_the_truth_about_what_is_held(tmp_path: Path) -> None:
     assert report["runs"]["running"] + report["runs"]["suspended"] == 2
     assert report["state"] == "serving"
     assert [lane["name"] for lane in report["lanes"]] == ["critical", "interactive", "standard", "background"]
+
+
+def test_a_gate_can_be_used_again(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> list[Any]:
+        gate = gate_at(tmp_path, clock)
+        results = []
+        for n in range(2):
+            async with gate:
+                assert not gate.draining
+                assert gate.capacity()["state"] == "serving"
+                results.append(await gate.result((await gate.submit("echo", n)).run.id, timeout_s=60))
+            assert gate.worker is None
+        return results
+
+    assert run_virtual(main) == [0, 1]
+
+
+def test_a_gate_that_could_not_look_at_its_queues_leaves_no_store_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(clock: LoopClock) -> None:
+        gate = gate_at(tmp_path, clock)
+
+        async def fail(_store: object) -> None:
+            raise HeadgateError("no memory figures here")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gate.outlook, "refresh", fail)
+            with pytest.raises(HeadgateError, match="no memory figures"):
+                await gate.open()
+        with pytest.raises(HeadgateError, match="not open"):
+            _ = gate.store
+        await gate.open()
+        await gate.close()
+
+    run_virtual(main)

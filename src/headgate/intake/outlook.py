@@ -6,7 +6,7 @@ themselves are never judged from here: those are exact, in the store's transacti
 
 from __future__ import annotations
 
-import resource
+import mmap
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from random import Random
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
+from headgate.errors import HeadgateError
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.observe.bus import EventBus
 from headgate.policy import eta, pressure, retry_after
@@ -139,9 +140,17 @@ class Outlook:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process, in bytes."""
+    """Resident memory of this process, in bytes.
+
+    Raises:
+        HeadgateError: this system does not tell; a memory budget cannot be kept here.
+    """
     statm = Path("/proc/self/statm")
     if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
+        return int(statm.read_text().split()[1]) * mmap.PAGESIZE
+    try:
+        import resource  # not on Windows, where everything but a memory budget works without it
+    except ImportError as error:
+        raise HeadgateError("budget.memory cannot be kept: this system does not tell how much is used") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the best that macOS offers without a dependency
     return peak if sys.platform == "darwin" else peak * 1024
