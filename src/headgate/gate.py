@@ -369,11 +369,11 @@ class Gate:
     async def _watch_queues(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
-            try:
-                await self.outlook.refresh(self.store)
-                await self.controls.refresh(self.store)
-            except HeadgateError as error:
-                self.bus.emit("store_failed", reason="store_unavailable", detail=str(error))
+            for look in (self.outlook.refresh, self.controls.refresh):
+                try:
+                    await look(self.store)
+                except HeadgateError as error:
+                    self.bus.emit("store_failed", reason="store_unavailable", detail=str(error))
 
     def _hint_ending(self, event: Event) -> None:
         if self._endings and event.name in ENDINGS:

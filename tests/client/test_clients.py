@@ -191,6 +191,15 @@ def test_answers_that_are_not_ours_are_errors(kind: str, status: int, text: str)
         (("replay", ("r1",), {"assume": "done"}), "POST", "/v1/runs/r1/replay", {"assume": "done"}),
         (("capacity", (), {}), "GET", "/v1/capacity", None),
         (("approvals", (), {"queue": "q"}), "GET", "/v1/approvals?limit=50&queue=q", None),
+        (("controls", (), {}), "GET", "/v1/controls?limit=50", None),
+        (("controls", (), {"target": "lane:a", "limit": 1}), "GET", "/v1/controls?limit=1&target=lane%3Aa", None),
+        (
+            ("control", ("lane:a",), {"reason": "x", "pause": False}),
+            "PUT",
+            "/v1/controls/lane%3Aa",
+            {"pause": False, "reason": "x"},
+        ),
+        (("reset", ("lane:a",), {"reason": "x"}), "DELETE", "/v1/controls/lane%3Aa?reason=x", None),
         (("decide", ("a1", True), {}), "POST", "/v1/approvals/a1", {"decision": "approve"}),
         (
             ("decide", ("a1", False), {"note": "no"}),

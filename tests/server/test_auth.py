@@ -131,7 +131,7 @@ def test_an_unknown_role_is_refused() -> None:
         ("submit", None, {Right.SUBMIT, Right.READ, Right.CANCEL}),
         ("read", "acme", {Right.READ}),
         ("read", None, {Right.READ, Right.OBSERVE}),
-        ("operate", "acme", set(Right) - {Right.KEYS, Right.OBSERVE}),
+        ("operate", "acme", set(Right) - {Right.KEYS, Right.OBSERVE, Right.CONTROL}),
         ("operate", None, set(Right) - {Right.KEYS}),
         ("admin", None, set(Right)),
         ("strange", None, set()),

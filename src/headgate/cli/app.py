@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli import approvals, fleet, keys, processes, project, runs
+from headgate.cli import approvals, controls, fleet, keys, processes, project, runs
 from headgate.cli.entry import missing_extra
 from headgate.cli.screen import clean, complain
 from headgate.errors import ApiError, ConfigError, HeadgateError, InvalidRequest, Overloaded
@@ -36,6 +36,11 @@ for panel, command in (
     ("Runs", runs.replay),
     ("Runs", runs.dead),
     ("Operations", fleet.capacity),
+    ("Operations", controls.controls),
+    ("Operations", controls.pause),
+    ("Operations", controls.resume),
+    ("Operations", controls.override),
+    ("Operations", controls.reset),
 ):
     app.command(rich_help_panel=panel)(command)
 app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")

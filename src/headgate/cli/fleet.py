@@ -27,20 +27,20 @@ def show(report: Mapping[str, Any]) -> None:
     print(f"{report['state']}: pressure {pressure['level']:.0%}{shedding}; {counts}")
     print()
     table(
-        ("LANE", "SHARE", "WAITING", "RUNNING", "OLDEST", "STARTS/S", ""),
+        ("LANE", "SHARE", "WAITING", "RUNNING", "OLDEST", "STARTS/S", "SET BY HAND OR RULE"),
         [
             (one["name"], _share(one["share"]), one["depth"], one["running"], duration(one["oldest_age_s"] or None),
-             one["starts_per_s"], "shedding" if one["shedding"] else " ")
+             one["starts_per_s"], _set(one))
             for one in report["lanes"]
         ],
         empty="no lanes",
     )  # fmt: skip
     print()
     table(
-        ("WORKFLOW", "LANE", "WAITING", "RUNNING", "STARTS/S", "PER TENANT", "MAX AGE"),
+        ("WORKFLOW", "LANE", "WAITING", "RUNNING", "STARTS/S", "PER TENANT", "MAX AGE", "SET"),
         [
             (one["name"], one["lane"], _of(one["queue"]["depth"], one["queue"]["limit"]), one["running"],
-             one["starts_per_s"], one["queue"]["per_tenant"], duration(one["queue"]["max_age_s"]))
+             one["starts_per_s"], one["queue"]["per_tenant"], duration(one["queue"]["max_age_s"]), _set(one))
             for one in report["workflows"]
         ],
         empty="no workflows configured",
@@ -58,7 +58,9 @@ def show(report: Mapping[str, Any]) -> None:
             "BREAKER",
             "CALLS",
             "REFUSED",
+            "WOULD REFUSE",
             "PRESSURE",
+            "SET",
         ),
         [_resource(one) for one in report["resources"]],
         empty="no resources configured",
@@ -67,6 +69,23 @@ def show(report: Mapping[str, Any]) -> None:
     if rows:
         print()
         table(("LIMIT", "OF", "UP TO", "USED", "MODE"), rows, empty="")
+
+
+def _set(one: Mapping[str, Any]) -> str:
+    """What is set by hand or by a rule on a lane, workflow or resource; a blank for nothing."""
+    words = ["shedding"] if one.get("shedding") else []
+    if one.get("paused"):
+        words.append("paused")
+    elif one.get("thinned_to"):
+        words.append(f"thinned to {one['thinned_to']:.0%}")
+    override = one.get("override")
+    if override:
+        for name, value in (("limit", override.get("limit")), ("depth", override.get("depth"))):
+            if value is not None:
+                words.append(f"{name} {value}")
+        if override.get("rate"):
+            words.append(f"rate {override['rate']['amount']:g} per {_window(override['rate']['window_s'])}")
+    return ", ".join(words) or " "
 
 
 def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -83,7 +102,9 @@ def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
         one["breaker"],
         one["calls"],
         sum(one["refused"].values()),
+        sum(one["would_refuse"].values()) if one["mode"] == "shadow" else None,
         _share(one["pressure"]),
+        _set(one),
     )
 
 

@@ -174,6 +174,36 @@ class AsyncClient:
         answer: dict[str, Any] = await self._send(calls.decide(approval_id, approve, note))
         return answer
 
+    async def controls(self, *, target: str | None = None, limit: int = 50) -> dict[str, Any]:
+        """What is set by hand or held back by a rule, and the newest ``limit`` lines of the record."""
+        answer: dict[str, Any] = await self._send(calls.controls(target, limit))
+        return answer
+
+    async def control(
+        self,
+        target: str,
+        *,
+        reason: str,
+        pause: bool | None = None,
+        limit: int | None = None,
+        rate: str | None = None,
+        depth: int | None = None,
+        expires: str | None = None,
+    ) -> dict[str, Any]:
+        """Pause, resume (``pause=False``) or override a target in the whole fleet.
+
+        Targets are ``resource:…``, ``lane:…``, ``workflow:…`` and ``limit:…``; ``rate`` is such as ``"100/min"``,
+        ``expires`` such as ``"30m"``.
+        """
+        wish = {"pause": pause, "limit": limit, "rate": rate, "depth": depth, "reason": reason, "expires": expires}
+        answer: dict[str, Any] = await self._send(calls.control(target, wish))
+        return answer
+
+    async def reset(self, target: str, *, reason: str | None = None) -> dict[str, Any]:
+        """End everything that is set by hand on a target."""
+        answer: dict[str, Any] = await self._send(calls.reset(target, reason))
+        return answer
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -129,6 +129,22 @@ def decide(approval_id: str, approve: bool, note: str | None) -> Call:
     """``POST /v1/approvals/{id}``."""
     body = {"decision": "approve" if approve else "deny"}
     return _post(f"/v1/approvals/{_part(approval_id)}", body if note is None else {**body, "note": note})
+
+
+def controls(target: str | None, limit: int) -> Call:
+    """``GET /v1/controls``."""
+    return Call("GET", "/v1/controls", {"limit": limit} if target is None else {"limit": limit, "target": target})
+
+
+def control(target: str, wish: Mapping[str, Any]) -> Call:
+    """``PUT /v1/controls/{target}``; what is ``None`` is not sent."""
+    body = {name: value for name, value in wish.items() if value is not None}
+    return replace(_post(f"/v1/controls/{_part(target)}", body), method="PUT")
+
+
+def reset(target: str, reason: str | None) -> Call:
+    """``DELETE /v1/controls/{target}``."""
+    return Call("DELETE", f"/v1/controls/{_part(target)}", {} if reason is None else {"reason": reason})
 
 
 def _post(path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Call:

@@ -62,14 +62,16 @@ class ControlBoard:
                 self._effects = self._rules.look(self._resources.statistics(), now_s=self._clock.monotonic())
             self._apply()
 
-    async def put(self, store: Store, control: Control) -> None:
-        """Set it for the whole fleet: here at once, elsewhere within about a second.
+    async def put(self, store: Store, *controls: Control) -> None:
+        """Set them for the whole fleet: here at once, elsewhere within about a second.
 
         Raises:
-            InvalidRequest: it does not fit its target, or there is no such target.
+            InvalidRequest: one does not fit its target, or there is no such target; nothing is set.
         """
-        check(control, self._settings, workflows=self._workflows())
-        await store.controls.put(control)
+        for control in controls:
+            check(control, self._settings, workflows=self._workflows())
+        for control in controls:
+            await store.controls.put(control)
         await self._reread(store)
 
     async def drop(

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from headgate.config.settings import GateSettings, LimitRule
+from headgate.config.settings import GateSettings, LimitRule, Mode
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
+from headgate.model.control import Control, ControlKind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,8 +42,8 @@ def capacity_report(
         "runs": {**outlook.overview.states, "dead": outlook.overview.dead},
         "lanes": [_lane(name, settings, outlook) for name in settings.lanes],
         "workflows": [_workflow(name, settings, outlook) for name in settings.workflows],
-        "resources": [_resource(one) for one in resources.values()],
-        "limits": [_limit(rule) for rule in settings.limits],
+        "resources": [_resource(one, settings, outlook) for one in resources.values()],
+        "limits": [_limit(rule, outlook) for rule in settings.limits],
         "budget": _budget(settings, outlook),
         "worker": None if worker is None else asdict(worker),
     }
@@ -55,6 +56,8 @@ def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]
         "name": name,
         "share": lane.share,
         "max_wait_s": lane.max_wait,
+        "paused": _control(outlook, f"lane:{name}", ControlKind.PAUSE),
+        "thinned_to": outlook.in_force.thinned.get(name),
         "sheddable": lane.sheddable,
         "shedding": lane.sheddable and outlook.shedding,
         "depth": queue.depth if queue else 0,
@@ -72,7 +75,8 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
         "lane": workflow.lane,
         "queue": {
             "depth": queue.depth if queue else 0,
-            "limit": workflow.queue.depth,
+            "limit": outlook.in_force.depth(name, workflow.queue.depth),
+            "base_limit": workflow.queue.depth,
             "per_tenant": workflow.queue.per_tenant,
             "bytes": queue.bytes if queue else 0,
             "bytes_limit": workflow.queue.bytes,
@@ -81,14 +85,31 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
         "running": queue.running if queue else 0,
         "starts_per_s": _rounded(outlook.rate(workflow=name)),
         "deadline_s": workflow.deadline,
+        "paused": _control(outlook, f"workflow:{name}", ControlKind.PAUSE),
+        "override": _control(outlook, f"workflow:{name}", ControlKind.OVERRIDE),
     }
 
 
-def _resource(one: ResourceStatistics) -> dict[str, Any]:
+def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
+    declared = {**settings.tools, **settings.models, **settings.stages}[one.name]
+    shadow = declared.mode is Mode.SHADOW
+    paused = _control(outlook, f"resource:{one.name}", ControlKind.PAUSE)
+    if paused is None and one.pause is not None:
+        paused = {"reason": one.pause.reason, "by": "code"}
     return {
         "name": one.name,
         "kind": one.kind,
-        "concurrency": {"limit": one.limit, "least": one.least, "most": one.most, "inflight": one.inflight},
+        "mode": declared.mode.value,
+        "concurrency": {
+            "limit": one.limit,
+            "base_limit": one.base_limit,
+            "least": one.least,
+            "most": one.most,
+            "inflight": one.inflight,
+        },
+        "base_rate": None
+        if declared.rate is None
+        else {"amount": declared.rate.amount, "window_s": declared.rate.window_s},
         "queue": {"depth": one.waiting, "limit": one.queue_limit, "oldest_age_s": one.oldest_wait_s},
         "p50_ms": _ms(one.p50_s),
         "p95_ms": _ms(one.p95_s),
@@ -98,18 +119,43 @@ def _resource(one: ResourceStatistics) -> dict[str, Any]:
         "rate_remaining": _rounded(one.rate_remaining),
         "calls": one.calls,
         "retries": one.retries,
-        "refused": dict(one.refused),
+        "refused": {} if shadow else dict(one.refused),
+        "would_refuse": dict(one.refused) if shadow else {},
+        "paused": paused,
+        "override": _control(outlook, f"resource:{one.name}", ControlKind.OVERRIDE),
         "pressure": round(one.pressure, 3),
     }
 
 
-def _limit(rule: LimitRule) -> dict[str, Any]:
+def _control(outlook: Outlook, target: str, kind: ControlKind) -> dict[str, Any] | None:
+    control = outlook.in_force.of(target, kind)
+    return None if control is None else control_report(control)
+
+
+def control_report(control: Control) -> dict[str, Any]:
+    """What is set by hand, without its target; numbers that are not set are left out."""
+    rate = None
+    if control.rate_amount is not None:
+        rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
+    numbers = {"limit": control.limit_to, "rate": rate, "depth": control.depth_to}
+    return {
+        "reason": control.reason,
+        "by": control.set_by,
+        "since_ms": control.set_ms,
+        "until_ms": control.until_ms,
+        **{name: value for name, value in numbers.items() if value is not None},
+    }
+
+
+def _limit(rule: LimitRule, outlook: Outlook) -> dict[str, Any]:
     rates = {"runs": rule.runs, "model_tokens": rule.model_tokens}
     return {
+        "name": rule.name,
         "per": rule.per,
         "workflow": rule.workflow,
         "tenant": rule.tenant,
         "mode": rule.mode.value,
+        "override": None if rule.name is None else _control(outlook, f"limit:{rule.name}", ControlKind.OVERRIDE),
         **{unit: {"amount": rate.amount, "window_s": rate.window_s} for unit, rate in rates.items() if rate},
     }
 

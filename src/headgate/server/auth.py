@@ -53,6 +53,7 @@ class Right(StrEnum):
     REPLAY = "replay dead letters"
     DECIDE = "answer approvals"
     OBSERVE = "read capacity and metrics"
+    CONTROL = "pause, override and reset"
     KEYS = "manage keys"
 
 
@@ -63,6 +64,7 @@ ROLES: Mapping[str, frozenset[Right]] = {
     "admin": frozenset(Right),
 }
 """What each role may do."""
+_OF_THE_FLEET = (Right.OBSERVE, Right.CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ class Caller:
     """``None``: any tenant."""
 
     def may(self, right: Right) -> bool:
-        """Whether the role allows it. Observing shows the whole fleet, so it takes a key without a tenant."""
-        return right in ROLES.get(self.role, frozenset()) and (right is not Right.OBSERVE or self.tenant is None)
+        """Whether the role allows it. Observing shows, and controls change, the whole fleet: both take a key without
+        a tenant."""
+        return right in ROLES.get(self.role, frozenset()) and (right not in _OF_THE_FLEET or self.tenant is None)
 
     def demand(self, right: Right) -> None:
         """Raises:
@@ -85,8 +88,8 @@ class Caller:
         """
         if self.may(right):
             return
-        if right is Right.OBSERVE and right in ROLES.get(self.role, frozenset()):
-            detail = f"this shows all tenants; a key bound to tenant {self.tenant!r} may not see it"
+        if right in _OF_THE_FLEET and right in ROLES.get(self.role, frozenset()):
+            detail = f"this concerns all tenants; a key bound to tenant {self.tenant!r} may not {right.value}"
         else:
             detail = f"a key with the role {self.role!r} may not {right.value}"
         raise ProblemError(problem(403, Reason.FORBIDDEN, detail, headers=[(b"x-should-retry", b"false")]))

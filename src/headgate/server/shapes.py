@@ -161,6 +161,69 @@ class Decided(ApprovalShape):
     applied: bool = Field(description="False when it had been answered otherwise, or had expired, before.")
 
 
+class ControlRequest(Shape):
+    """What to set. An override takes the place of the target's earlier one as a whole."""
+
+    pause: bool | None = Field(default=None, description="true pauses, false resumes. Not for limits.")
+    limit: int | None = Field(default=None, ge=1, description="Resources: calls in flight.")
+    rate: str | None = Field(default=None, examples=["100/min"], description="Resources: calls; limits: runs.")
+    depth: int | None = Field(default=None, ge=1, description="Workflows: runs that may wait.")
+    reason: str = Field(max_length=500, description="Why, in words for others.")
+    expires: str | None = Field(default=None, examples=["30m"], description="Over by itself after this.")
+
+
+class RateShape(Shape):
+    amount: float
+    window_s: float
+
+
+class ControlShape(Shape):
+    """What is in force."""
+
+    target: str
+    kind: Literal["pause", "override"]
+    sets: str = Field(description="In words: `paused`, `limit 4, rate 100/min`.")
+    limit: int | None
+    rate: RateShape | None
+    depth: int | None
+    reason: str
+    by: str = Field(description="The key's label, or `rule of resource:…`.")
+    since: str
+    until: str | None
+
+
+class ControlState(Shape):
+    target: str
+    controls: list[ControlShape]
+
+
+class ControlChangeShape(Shape):
+    at: str
+    target: str
+    kind: Literal["pause", "override"]
+    by: str
+    reason: str
+    before: str | None
+    after: str | None
+    until: str | None
+
+
+class ControlList(Shape):
+    controls: list[ControlShape]
+    changes: list[ControlChangeShape] = Field(description="The record, newest first, of the last 90 days.")
+
+
+class ControlsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    target: str | None = Field(default=None, max_length=100)
+    limit: int = Field(default=50, ge=1, le=500, description="Lines of the record.")
+
+
+class ResetQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(default="reset", max_length=500)
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details. `reason` is stable; further members depend on it."""
 

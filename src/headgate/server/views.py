@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from headgate.model.control import Control, ControlChange
 from headgate.model.decision import Admission
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
@@ -145,6 +146,39 @@ def approval_view(approval: Approval) -> dict[str, Any]:
         "decided_by": approval.decided_by,
         "decided_at": moment(approval.decided_ms),
         "note": approval.note,
+    }
+
+
+def control_view(control: Control) -> dict[str, Any]:
+    """One thing that is set by hand, or held back by a rule."""
+    rate = None
+    if control.rate_amount is not None:
+        rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
+    return {
+        "target": control.target,
+        "kind": control.kind.value,
+        "sets": control.words,
+        "limit": control.limit_to,
+        "rate": rate,
+        "depth": control.depth_to,
+        "reason": control.reason,
+        "by": control.set_by,
+        "since": moment(control.set_ms),
+        "until": moment(control.until_ms),
+    }
+
+
+def control_change_view(change: ControlChange) -> dict[str, Any]:
+    """One line of the record."""
+    return {
+        "at": moment(change.at_ms),
+        "target": change.target,
+        "kind": change.kind.value,
+        "by": change.changed_by,
+        "reason": change.reason,
+        "before": change.was,
+        "after": change.became,
+        "until": moment(change.until_ms),
     }
 
 

@@ -1,0 +1,92 @@
+"""``headgate pause``, ``resume``, ``override``, ``reset``, ``controls``: what operators set by hand, fleet-wide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
+from headgate.cli.screen import as_json, clean, first_line, moment, table
+
+Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="resource:NAME, lane:NAME, workflow:NAME or (override) limit:NAME.")
+]
+Reason = Annotated[str, typer.Option(help="Why, in words for others; it is recorded.")]
+For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Over by itself after this, e.g. 30m.")]
+
+
+def pause(target: Target, reason: Reason, expires: For = None, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """Stop a resource, lane or workflow everywhere. Runs are still queued within their bounds."""
+    with service(url, api_key) as client:
+        _show_state(client.control(target, pause=True, reason=reason, expires=expires))
+
+
+def resume(target: Target, reason: Reason = "resumed", url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """End a pause that was set by hand."""
+    with service(url, api_key) as client:
+        _show_state(client.control(target, pause=False, reason=reason))
+
+
+def override(
+    target: Target,
+    reason: Reason,
+    limit: Annotated[int | None, typer.Option(min=1, help="Resources: calls in flight.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Resources: calls, limits: runs, e.g. 100/min.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Workflows: runs that may wait.")] = None,
+    expires: For = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Use other numbers than the declared ones, in place of an earlier override of the target."""
+    if limit is None and rate is None and depth is None:
+        raise typer.BadParameter("give --limit, --rate or --depth", param_hint="override")
+    with service(url, api_key) as client:
+        _show_state(client.control(target, limit=limit, rate=rate, depth=depth, reason=reason, expires=expires))
+
+
+def reset(target: Target, reason: Reason = "reset", url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """Go back to what is declared: ends pause and override."""
+    with service(url, api_key) as client:
+        _show_state(client.reset(target, reason=reason))
+
+
+def controls(
+    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help="Only of this target.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many lines of the record.")] = 10,
+    json_output: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Show what is set by hand or held back by a rule, and who changed what."""
+    with service(url, api_key) as client:
+        found = client.controls(target=target, limit=limit)
+    if json_output:
+        as_json(found)
+        return
+    table(
+        ("TARGET", "SETS", "UNTIL", "BY", "REASON"),
+        [
+            (one["target"], one["sets"], moment(one["until"]) or "reset", one["by"], first_line(one["reason"]))
+            for one in found["controls"]
+        ],
+        empty="nothing is set by hand",
+    )
+    if found["changes"]:
+        print()
+        table(
+            ("AT", "TARGET", "BEFORE", "AFTER", "BY", "REASON"),
+            [
+                (moment(one["at"]), one["target"], one["before"], one["after"], one["by"], first_line(one["reason"]))
+                for one in found["changes"]
+            ],
+            empty="",
+        )
+
+
+def _show_state(state: Mapping[str, Any]) -> None:
+    sets = [
+        one["sets"] + (f" until {moment(one['until'])}" if one["until"] else "") for one in state["controls"]
+    ] or ["as declared"]
+    print(clean(f"{state['target']}: {'; '.join(sets)}"))

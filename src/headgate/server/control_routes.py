@@ -1,0 +1,145 @@
+"""What operators set by hand: pause and resume, override and reset, and who did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from headgate.config.units import Rate, parse_duration, parse_rate
+from headgate.errors import InvalidRequest
+from headgate.gate import Gate
+from headgate.model.control import Control, ControlKind
+from headgate.model.reason import Reason
+from headgate.server.answers import ProblemError, as_response, json_answer, problem
+from headgate.server.auth import Right
+from headgate.server.run_routes import body_schema, caller_of, problems, small_object
+from headgate.server.shapes import ControlList, ControlRequest, ControlsQuery, ControlState, ResetQuery
+from headgate.server.views import control_change_view, control_view
+
+_KINDS = (ControlKind.OVERRIDE, ControlKind.PAUSE)
+T = TypeVar("T")
+
+
+class ControlRoutes:
+    """The routes below ``/v1/controls``."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def router(self) -> APIRouter:
+        """All of them, documented."""
+        router = APIRouter(prefix="/v1/controls", tags=["controls"])
+        router.add_api_route(
+            "",
+            self.controls,
+            summary="What is set by hand or held back by a rule, and the record of changes",
+            response_model=ControlList,
+            responses=problems(400, 401, 403),
+        )
+        router.add_api_route(
+            "/{target}",
+            self.put,
+            methods=["PUT"],
+            summary="Pause, resume or override a resource, lane, workflow or limit, in the whole fleet",
+            response_model=ControlState,
+            responses=problems(400, 401, 403),
+            openapi_extra=body_schema(ControlRequest, required=True),
+        )
+        router.add_api_route(
+            "/{target}",
+            self.reset,
+            methods=["DELETE"],
+            summary="Go back to what is declared",
+            response_model=ControlState,
+            responses=problems(400, 401, 403, 404),
+        )
+        return router
+
+    async def controls(self, request: Request, wanted: Annotated[ControlsQuery, Query()]) -> Response:
+        caller_of(request, Right.OBSERVE)
+        changes = await self._gate.store.controls.changes(target=wanted.target, limit=wanted.limit)
+        views = [view for view in self._in_force() if wanted.target in (None, view["target"])]
+        return as_response(json_answer({"controls": views, "changes": [control_change_view(one) for one in changes]}))
+
+    async def put(self, request: Request, target: str) -> Response:
+        caller = caller_of(request, Right.CONTROL)
+        fields = await small_object(request, ("pause", "limit", "rate", "depth", "reason", "expires"))
+        wish = _Wish(fields, target, by=caller.label, now_ms=self._gate.clock.now_ms())
+        gate = self._gate
+        if wish.controls:
+            await gate.controls.put(gate.store, *wish.controls)
+        if wish.resumes:
+            kinds = [ControlKind.PAUSE]
+            resumed = await gate.controls.drop(gate.store, target, kinds, by=caller.label, reason=wish.reason)
+            if not resumed and not wish.controls:
+                raise ProblemError(problem(404, Reason.NOT_FOUND, f"nobody has paused {target[:100]!r} by hand"))
+        return self._state(target)
+
+    async def reset(self, request: Request, target: str, wanted: Annotated[ResetQuery, Query()]) -> Response:
+        caller = caller_of(request, Right.CONTROL)
+        gate = self._gate
+        dropped = await gate.controls.drop(gate.store, target, _KINDS, by=caller.label, reason=wanted.reason)
+        if not dropped:
+            raise ProblemError(problem(404, Reason.NOT_FOUND, f"nothing is set by hand on {target[:100]!r}"))
+        return self._state(target)
+
+    def _state(self, target: str) -> Response:
+        views = [view for view in self._in_force() if view["target"] == target]
+        return as_response(json_answer({"target": target, "controls": views}))
+
+    def _in_force(self) -> list[dict[str, Any]]:
+        in_force = self._gate.controls.in_force
+        controls = [*in_force.overrides.values(), *in_force.pauses.values()]
+        return [control_view(control) for control in sorted(controls, key=lambda one: (one.target, one.kind))]
+
+
+class _Wish:
+    """A request's body, read."""
+
+    def __init__(self, fields: dict[str, Any], target: str, *, by: str, now_ms: int) -> None:
+        self._problems: list[tuple[str, str]] = []
+        pause = self._typed(fields, "pause", bool, "true or false")
+        limit = self._typed(fields, "limit", int, "a whole number")
+        depth = self._typed(fields, "depth", int, "a whole number")
+        rate: Rate | None = self._parsed(fields, "rate", parse_rate)
+        expires_s: float | None = self._parsed(fields, "expires", parse_duration)
+        self.reason: str = self._typed(fields, "reason", str, "text") or ""
+        self.resumes = pause is False
+        overrides = any(value is not None for value in (limit, depth, rate))
+        if not self.reason.strip():
+            self._problems.append(("reason", "is required: say why, in words for others"))
+        if pause is None and not overrides:
+            self._problems.append(("pause", "or limit, rate or depth is needed"))
+        if self._problems:
+            raise InvalidRequest(self._problems)
+        until_ms = None if expires_s is None else now_ms + round(1000 * expires_s)
+        self.controls: list[Control] = []
+        if overrides:
+            amount, window_s = (None, None) if rate is None else rate
+            self.controls.append(
+                Control(
+                    target, ControlKind.OVERRIDE, self.reason, by, now_ms, until_ms, limit, amount, window_s, depth
+                )
+            )
+        if pause:
+            self.controls.append(Control(target, ControlKind.PAUSE, self.reason, by, now_ms, until_ms))
+
+    def _typed(self, fields: dict[str, Any], name: str, kind: type[T], words: str) -> T | None:
+        value = fields.get(name)
+        if value is None or type(value) is kind:
+            return value
+        self._problems.append((name, f"must be {words}"))
+        return None
+
+    def _parsed(self, fields: dict[str, Any], name: str, parse: Callable[[Any], T]) -> T | None:
+        value = fields.get(name)
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            self._problems.append((name, str(error)))
+            return None
