@@ -355,6 +355,7 @@ class Gate:
             now_ms=self.clock.now_ms(),
             draining=self.draining,
             worker=None if self.worker is None else self.worker.statistics(),
+            shadowed=self.metrics.series("headgate_shadow_refusals_total"),
         )
 
     def _controls_changed(self, in_force: InForce) -> None:

@@ -69,6 +69,13 @@ def show(report: Mapping[str, Any]) -> None:
     if rows:
         print()
         table(("LIMIT", "OF", "UP TO", "USED", "MODE"), rows, empty="")
+    if report["shadow"]:
+        print()
+        table(
+            ("IN SHADOW", "REASON", "WOULD REFUSE"),
+            [(one["scope"], one["reason"], one["would_refuse"]) for one in report["shadow"]],
+            empty="",
+        )
 
 
 def _set(one: Mapping[str, Any]) -> str:

@@ -23,8 +23,12 @@ def capacity_report(
     now_ms: int,
     draining: bool,
     worker: DataclassInstance | None,
+    shadowed: Mapping[tuple[str, ...], float],
 ) -> dict[str, Any]:
-    """Everything that bounds work, with its use. Times are milliseconds or seconds as the names end."""
+    """Everything that bounds work, with its use. Times are milliseconds or seconds as the names end.
+
+    ``shadowed`` is (scope, reason) → what limits in shadow mode would have refused in this process.
+    """
     pressure = outlook.pressure
     return {
         "at_ms": now_ms,
@@ -44,6 +48,10 @@ def capacity_report(
         "workflows": [_workflow(name, settings, outlook) for name in settings.workflows],
         "resources": [_resource(one, settings, outlook) for one in resources.values()],
         "limits": [_limit(rule, outlook) for rule in settings.limits],
+        "shadow": [
+            {"scope": scope, "reason": reason, "would_refuse": round(count)}
+            for (scope, reason), count in sorted(shadowed.items())
+        ],
         "budget": _budget(settings, outlook),
         "worker": None if worker is None else asdict(worker),
     }

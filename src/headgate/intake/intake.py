@@ -245,6 +245,17 @@ class Intake:
                 queue_limit=None if first is None else first.limit,
                 degraded=run.degraded,
             )
+            for scope in answer.shadowed:  # rates are the only limits of runs that can be tried in shadow
+                self._bus.emit(
+                    "run_refused",
+                    workflow=run.workflow,
+                    tenant=run.tenant,
+                    lane=run.lane,
+                    run_id=run.id,
+                    scope=scope,
+                    reason=Reason.RATE_LIMITED.value,
+                    shadow=True,
+                )
         eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
         paused = self._paused(run)
         eta_ms = None if paused else eta_ms

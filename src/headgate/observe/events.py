@@ -32,8 +32,8 @@ def _spec(name: str, doc: str, *fields: str, decision: bool = False) -> EventSpe
 _ALL = (
     _spec("run_admitted", "A new run came in. `degraded`: on the cheaper path.", *_WHOSE, "degraded",
           "position", "eta_ms", "queue_depth", "queue_limit", decision=True),
-    _spec("run_refused", "A run was refused at intake; nothing was stored.", *_WHOSE, "reason", "scope", "limit",
-          "used", "queue_depth", "queue_limit", "retry_after_ms", decision=True),
+    _spec("run_refused", "A run was refused at intake. `shadow`: only counted.", *_WHOSE, "reason", "scope", "limit",
+          "used", "queue_depth", "queue_limit", "retry_after_ms", "shadow", decision=True),
     _spec("run_degraded", "A run was put on a cheaper path. `what`: the knob, model or part.", *_WHOSE, "reason",
           "what", "old", "new", "pressure", decision=True),
     _spec("run_claimed", "A worker took a run up. `queued_ms`: since it became available.", *_WHOSE, "owner", "term",

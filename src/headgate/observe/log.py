@@ -89,6 +89,8 @@ def decision_line(name: str, fields: Mapping[str, Any]) -> str:
             words.append(f"{used}={_word(left.pop(used))}/{_word(left.pop(bound))}")
     put(*_MEASURES)
     answer = _ADMISSIONS.get(name)
+    if answer is not None and left.get("shadow") is True:
+        answer = "shadow"
     words.append(f"admission={answer}" if answer else f"event={name}")
     put(*_LAST)
     put(*sorted(left))

@@ -37,13 +37,17 @@ class MetricSpec:
     scale: float = 1.0
     words: Mapping[str, float] = field(default_factory=dict)
     """What the field's words are as numbers, for gauges of states."""
+    also: str = ""
+    """A second event that feeds it in the same way."""
+    shadow: bool | None = None
+    """Only refusals that were merely counted, or only those that were not."""
 
 
 METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("headgate_runs_admitted_total", "counter", "Runs that came in.", "run_admitted",
                ("workflow", "lane", "tenant")),
     MetricSpec("headgate_runs_refused_total", "counter", "Runs refused at intake.", "run_refused",
-               ("workflow", "lane", "tenant", "reason")),
+               ("workflow", "lane", "tenant", "reason"), shadow=False),
     MetricSpec("headgate_runs_degraded_total", "counter", "Runs put on a cheaper path.", "run_degraded",
                ("workflow", "reason")),
     MetricSpec("headgate_runs_finished_total", "counter", "Runs that ended, by terminal state and reason.",
@@ -69,7 +73,9 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("headgate_calls_total", "counter", "Calls that held a slot, by outcome.", "call_finished",
                ("resource", "outcome")),
     MetricSpec("headgate_calls_refused_total", "counter", "Calls refused before they began.", "call_refused",
-               ("resource", "reason")),
+               ("resource", "reason"), shadow=False),
+    MetricSpec("headgate_shadow_refusals_total", "counter", "What limits in shadow mode would have refused.",
+               "run_refused", ("scope", "reason"), also="call_refused", shadow=True),
     MetricSpec("headgate_calls_retried_total", "counter", "Retries that were granted.", "call_retried",
                ("resource", "reason")),
     MetricSpec("headgate_calls_fell_back_total", "counter", "Calls that went to another resource.",
@@ -150,7 +156,8 @@ class Metrics:
         self._metrics = {spec.name: _Metric(spec) for spec in METRICS}
         self._by_event: dict[str, tuple[_Metric, ...]] = {}
         for metric in self._metrics.values():
-            self._by_event[metric.spec.event] = (*self._by_event.get(metric.spec.event, ()), metric)
+            for name in filter(None, (metric.spec.event, metric.spec.also)):
+                self._by_event[name] = (*self._by_event.get(name, ()), metric)
         self._known: dict[str, set[str]] = {}
 
     def __call__(self, event: Event) -> None:
@@ -191,6 +198,15 @@ class Metrics:
                 if _carries(metric.spec, key, labels)
             )
 
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        """A counter's or gauge's series: label values, in the order of its labels, and what each says.
+
+        Raises:
+            KeyError: no metric of that name.
+        """
+        with self._lock:
+            return dict(self._metrics[name].numbers)
+
     def spread(self, name: str, **labels: str) -> Histogram:
         """The merged histogram of the series that carry these labels.
 
@@ -207,6 +223,8 @@ class Metrics:
 
     def _feed(self, metric: _Metric, fields: Mapping[str, Any]) -> None:
         spec = metric.spec
+        if spec.shadow is not None and spec.shadow is not bool(fields.get("shadow")):
+            return
         value = _number(spec, fields)
         if value is None:
             return
