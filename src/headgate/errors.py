@@ -26,6 +26,8 @@ class Overloaded(HeadgateError):
         retry_after_s: seconds after which a retry makes sense; ``None`` when retrying will not help.
         limit, used: the bound and how much of it was taken, where they are numbers.
         advice: one sentence for a model or a person on what to do instead.
+        executed: whether an earlier try of the same call reached the dependency before this refusal of a further
+            try; then nothing is said about whether it took effect.
     """
 
     def __init__(
@@ -37,13 +39,15 @@ class Overloaded(HeadgateError):
         limit: float | None = None,
         used: float | None = None,
         advice: str = "",
+        executed: bool = False,
     ) -> None:
         self.reason = str(reason)
+        self.executed = executed
         self.scope = scope
         self.retry_after_s = retry_after_s
         self.limit = limit
         self.used = used
-        self.advice = advice or _default_advice(self.reason, retry_after_s)
+        self.advice = advice
         super().__init__(self._words())
 
     @property
@@ -60,11 +64,11 @@ class Overloaded(HeadgateError):
         """JSON that a model can act on: not executed, why, when to try again, what to do instead."""
         body: dict[str, Any] = {
             "error": "overloaded",
-            "executed": False,
+            "executed": "unknown" if self.executed else False,
             "reason": self.reason,
             "scope": self.scope,
             "retry_after_s": None if self.retry_after_s is None else round(self.retry_after_s, 3),
-            "advice": self.advice,
+            "advice": self.advice or _default_advice(self),
         }
         if self.limit is not None:
             body["limit"] = self.limit
@@ -73,13 +77,16 @@ class Overloaded(HeadgateError):
         return json.dumps(body)
 
 
-def _default_advice(reason: str, retry_after_s: float | None) -> str:
-    if retry_after_s is None:
-        return "Do not retry this call; continue without it or report that it could not be done."
-    return (
-        f"Not executed ({reason}). Do something else first, or try again in {max(1, round(retry_after_s))} s; "
-        "do not repeat it sooner."
+def _default_advice(refusal: Overloaded) -> str:
+    begun = (
+        "An earlier try failed and may have taken effect, and no further one was made"
+        if refusal.executed
+        else f"Not executed ({refusal.reason})"
     )
+    if refusal.retry_after_s is None:
+        return f"{begun}. Do not retry this call; continue without it or report that it could not be done."
+    wait = f"{refusal.retry_after_s:.1f}".removesuffix(".0")
+    return f"{begun}. Do something else first, or try again in {wait} s; do not repeat it sooner."
 
 
 class Rejected(Overloaded):
@@ -100,13 +107,54 @@ class LeaseLost(HeadgateError):
 
 
 class BudgetExhausted(HeadgateError):
-    """A run reached one of its own ceilings (calls, model tokens, …)."""
+    """A run reached one of its own ceilings (calls, model tokens, money, running time)."""
 
     def __init__(self, dimension: str, *, limit: float, used: float) -> None:
         self.dimension = dimension
         self.limit = limit
         self.used = used
         super().__init__(f"the run's budget of {limit:g} {dimension} is used up ({used:g})")
+
+
+class LoopDetected(HeadgateError):
+    """A call was not made, because the run made it again and again without getting anywhere.
+
+    Attributes:
+        why: ``failing``, ``repetition``, ``ping_pong`` or ``cycle``.
+        count: how often so far; ``stop_at``: where the run is stopped.
+    """
+
+    def __init__(self, call: str, *, why: str, count: int, stop_at: int) -> None:
+        self.call = call
+        self.why = why
+        self.count = count
+        self.stop_at = stop_at
+        super().__init__(f"{call}: refused as a loop ({why}, {count} times; the run is stopped at {stop_at})")
+
+    def as_tool_result(self) -> str:
+        """JSON that a model can act on: not executed, why, what to do instead."""
+        return json.dumps(
+            {
+                "error": "loop_detected",
+                "executed": "unknown" if self.executed else False,
+                "call": self.call,
+                "why": self.why,
+                "count": self.count,
+                "stop_at": self.stop_at,
+                "retry_after_s": None,
+                "advice": "Do not make this call again with these arguments. Try another way, other arguments, or "
+                "report what is missing.",
+            }
+        )
+
+
+class UnusableResult(HeadgateError):
+    """A call answered, but every answer failed the check that the caller gave."""
+
+    def __init__(self, call: str, tries: int) -> None:
+        self.call = call
+        self.tries = tries
+        super().__init__(f"{call}: {tries} answers, none of which passed the check")
 
 
 class ApprovalDenied(HeadgateError):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 from headgate.clock import REAL_CLOCK, Clock
 from headgate.config.load import load_settings
@@ -28,6 +28,7 @@ from headgate.model.ids import uuid7
 from headgate.model.run import RunRecord
 from headgate.observe.bus import Event, EventBus
 from headgate.observe.metrics import Metrics
+from headgate.runs.raising import Raised, raise_budget
 from headgate.runs.registry import WorkflowRegistry
 from headgate.runs.upkeep import Upkeep
 from headgate.runs.worker import Worker
@@ -201,6 +202,7 @@ class Gate:
                 held_back=lambda: self.controls.in_force.held_back,
             )
             await self.worker.start()
+            self.outlook.worker_here = True
 
     async def submit(
         self,
@@ -255,6 +257,12 @@ class Gate:
         if run is not None and run.cancel_requested and self.worker is not None:
             self.worker.cancel(run_id)
         return run
+
+    async def raise_budget(
+        self, run_id: str, *, tenant: str | None = None, **ceilings: Unpack[Raised]
+    ) -> RunRecord | None:
+        """Raise ceilings of an unfinished run, see `headgate.runs.raising`. ``None``: there is no such run."""
+        return await raise_budget(self.store, self.bus, run_id, tenant=tenant, then=self.poke, **ceilings)
 
     def poke(self) -> None:
         """Tell the worker and the upkeep of this process that something new was stored."""

@@ -68,3 +68,27 @@ def test_shedding_has_hysteresis() -> None:
     assert pressure.shedding(False, 0.85, shed_at=0.85)
     assert pressure.shedding(True, 0.76, shed_at=0.85)
     assert not pressure.shedding(True, 0.74, shed_at=0.85)
+
+
+def test_callers_who_never_return_do_not_push_back_the_others_without_end() -> None:
+    book = Promises()
+    told = []
+    for _ in range(1000):
+        book, wait = retry_after.promise(book, now_ms=0, rate=5.0, chance=0.5, room=20)
+        told.append(wait)
+    assert max(told) <= 2 * 20 / 5.0 * 1000 * 1.25
+
+
+def test_those_who_share_the_last_moment_do_not_come_back_together() -> None:
+    full = Promises(until_ms=60_000.0)
+    waits = {retry_after.promise(full, now_ms=0, rate=0.01, chance=chance / 100)[1] for chance in range(100)}
+    assert len(waits) == 100
+    assert min(waits) >= 30_000
+
+
+def test_workers_that_come_back_are_believed_soon() -> None:
+    rate = eta.DrainRate(0, 0, rate=0.02)
+    for second in range(1, 7):
+        rate = eta.sample(rate, at_ms=1000 * second, started=5 * second, waiting=True)
+    assert rate.rate is not None
+    assert rate.rate > 4

@@ -204,6 +204,8 @@ class Intake:
             rates=self._book.for_user(rules, wanted.tenant, wanted.user),
             budget_calls=workflow.budget.calls,
             budget_model_tokens=None if workflow.budget.model_tokens is None else int(workflow.budget.model_tokens),
+            budget_money=workflow.budget.money,
+            budget_wall_ms=None if workflow.budget.wall is None else round(1000 * workflow.budget.wall),
             ahead_of=rules.ahead_of,
             assume=wanted.assume,
         )
@@ -214,7 +216,8 @@ class Intake:
             refusal = self._full_and_paused(refusal, paused)
         elif refusal.reason is Reason.QUEUE_FULL:
             rate = self._outlook.rate(workflow=wanted.workflow)
-            refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate))
+            room = refusal.limit if refusal.unit == "runs" else None
+            refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate, room=room))
         elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
             refusal = replace(refusal, retry_after_ms=self._jitter(refusal.retry_after_ms))
         if self._bus.active:

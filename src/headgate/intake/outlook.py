@@ -53,6 +53,8 @@ class Outlook:
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.shedding = False
+        self.worker_here = False
+        """Whether this process carries out runs itself."""
 
     async def refresh(self, store: Store) -> None:
         """Read the queues and follow rates and pressure."""
@@ -76,11 +78,14 @@ class Outlook:
         return sum(known) if known else None
 
     def eta_ms(self, lane: str, ahead_of: tuple[str, ...], position: int) -> int | None:
-        """Expected milliseconds until the run at ``position`` starts."""
-        return 0 if position <= 0 else eta.wait_ms(position, self.lanes_rate((*ahead_of, lane)))
+        """Expected milliseconds until the run at ``position`` starts; ``None`` while no worker was seen at work."""
+        if position <= 0 and self.worker_here:
+            return 0
+        rate = self.lanes_rate((*ahead_of, lane))
+        return None if rate is None else eta.wait_ms(position, rate)
 
-    def come_back_ms(self, scope: str, rate: float | None) -> int:
-        """When the next refused caller of ``scope`` should come back; books that moment."""
+    def come_back_ms(self, scope: str, rate: float | None, *, room: float | None = None) -> int:
+        """When the next refused caller of ``scope`` (which holds ``room`` runs) should come back; books it."""
         if len(self._promises) >= SCOPES_MAX and scope not in self._promises:
             self._promises.clear()  # bounded; the promises made so far were at most a minute long
         book, told = retry_after.promise(
@@ -88,6 +93,7 @@ class Outlook:
             now_ms=self._clock.now_ms(),
             rate=rate,
             chance=self._rng.random(),
+            room=room,
         )
         self._promises[scope] = book
         return told

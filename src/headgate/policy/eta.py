@@ -5,11 +5,11 @@ Decides: the drain rate of a lane or workflow from a counter of starts, and the 
 Source: waiting-time estimation from measured throughput (QLM, contact-centre practice); the rate is an
 exponentially weighted mean, so that one quiet second does not make it zero.
 
-Rule: every sample of the monotonic counter updates ``rate`` with weight ``1 - exp(-dt / time constant)``; while
-nothing waits, starts are limited by arrivals, so the rate may only rise (it is then a lower bound of what the
-workers could start). ETA = runs ahead / rate.
+Rule: every sample of the monotonic counter updates ``rate`` with weight ``1 - exp(-dt / time constant)``, with the
+short constant when it rises and the long one when it falls; while nothing waits, starts are limited by arrivals, so
+the rate may only rise (it is then a lower bound of what the workers could start). ETA = runs ahead / rate.
 
-Known failure: right after a change of capacity the mean lags by about its time constant.
+Known failure: after workers went away the mean lags by about its long time constant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp
 
-TIME_CONSTANT_S = 15.0
+FALL_S = 15.0
+RISE_S = 3.0
+"""Workers that come back are believed sooner than workers that seem to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def sample(before: DrainRate | None, *, at_ms: int, started: int, waiting: bool)
     if before.rate is None:
         rate: float | None = now if now > 0 else None
     else:
-        weight = 1 - exp(-elapsed_s / TIME_CONSTANT_S)
+        weight = 1 - exp(-elapsed_s / (RISE_S if now > before.rate else FALL_S))
         rate = before.rate + weight * (now - before.rate)
         if not waiting:
             rate = max(rate, before.rate)
