@@ -173,8 +173,7 @@ def test_a_paused_resource_falls_back_and_shadow_mode_only_counts() -> None:
         models = resources(clock, models={"large": {"fallback": "small"}, "small": {}, "free": {"mode": "shadow"}})
         models.get("large").pause("too dear today")
         done = await models.get("large").perform(Provider(), (), {})
-        assert done.degraded is not None
-        assert "small" in done.degraded
+        assert done.degraded == "resource:small"
         models.get("free").pause("only looking")
         assert await models.get("free").call(Provider()) == 0
         assert models.get("free").statistics().refused == {"paused": 1}

@@ -302,7 +302,7 @@ def test_a_refusal_falls_back_and_says_so() -> None:
             return "text"
 
         done = await asyncio.gather(*(models.get("large").perform(ask, (), {}) for _ in range(4)))
-        assert sorted(str(one.degraded) for one in done) == ["None", "None", "small", "small"]
+        assert sorted(str(one.degraded) for one in done) == ["None", "None", "resource:small", "resource:small"]
         assert asked == ["large", "small", "small", "large"]
         assert [(fields["reason"], fields["old"], fields["new"]) for fields in told(heard, "call_fell_back")] == [
             ("queue_full", "large", "small")
@@ -324,7 +324,7 @@ def test_failures_fall_over_only_after_the_tries_and_never_for_our_own_mistakes(
             return "text"
 
         done = await large.perform(ask, (ProviderError(500),), {})
-        assert (done.value, done.degraded, done.tries) == ("text", "small", 3)
+        assert (done.value, done.degraded, done.tries) == ("text", "resource:small", 3)
         assert asked == ["large", "large", "small"]
         with pytest.raises(ProviderError):
             await large.call(ask, ProviderError(400))

@@ -32,7 +32,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "budget": ([settings.FleetBudget], set()),
     "limits": ([settings.LimitRule], set()),
     "tenants": ([settings.TenantSettings], set()),
-    "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry"}),
+    "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry", "stale"}),
     "pause_when": ([settings.PauseWhen], {"until"}),
     "workflows": ([settings.WorkflowSettings, settings.DegradeStep], {"queue", "budget"}),
     "approvals": ([settings.ApprovalSettings], set()),
@@ -89,7 +89,7 @@ def _read(model: type[BaseModel], key: str, words: str) -> Any:
 def test_every_settings_class_has_its_section() -> None:
     spread = {settings.WaitQueueSettings, settings.BreakerSettings, settings.RetrySettings, settings.RunQueueSettings}
     spread |= {settings.PauseUntil}
-    spread |= {settings.RunBudget, settings.ResourceSettings, settings.Settings}
+    spread |= {settings.StaleSettings, settings.RunBudget, settings.ResourceSettings, settings.Settings}
     told = {model for models, _ in SECTIONS.values() for model in models}
     every = {
         value for value in vars(settings).values() if isinstance(value, type) and issubclass(value, settings.Settings)
@@ -100,4 +100,4 @@ def test_every_settings_class_has_its_section() -> None:
 def test_the_example_is_valid() -> None:
     example = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert len(example) == 1
-    assert parse_settings(example[0]).models["large"].fallback == "small"
+    assert parse_settings(example[0]).models["large"].fallback == ("small",)

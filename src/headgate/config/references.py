@@ -47,17 +47,18 @@ def _names_differ(values: Values, document: Document) -> None:
 
 
 def _fallbacks(values: Values, resources: Mapping[str, str], document: Document) -> None:
-    next_of: dict[str, str] = {}
+    next_of: dict[str, list[str]] = {}
     for kind in _RESOURCES:
         for name, one in _entries(values, kind):
-            target = one.get("fallback")
-            if not isinstance(target, str):
-                continue
-            if target not in resources:
-                message = f"there is no resource {target!r} to fall back to{did_you_mean(target, resources)}"
-                document.problem((kind, name, "fallback"), message)
-            else:
-                next_of[name] = target
+            given = one.get("fallback")
+            for target in given if isinstance(given, tuple) else (given,):
+                if not isinstance(target, str):
+                    continue
+                if target not in resources:
+                    message = f"there is no resource {target!r} to fall back to{did_you_mean(target, resources)}"
+                    document.problem((kind, name, "fallback"), message)
+                else:
+                    next_of.setdefault(name, []).append(target)
     told: set[str] = set()
     for name in next_of:
         loop = _loop_from(name, next_of)
@@ -67,12 +68,22 @@ def _fallbacks(values: Values, resources: Mapping[str, str], document: Document)
             document.problem((resources[name], name, "fallback"), message)
 
 
-def _loop_from(name: str, next_of: Mapping[str, str]) -> list[str]:
-    """The names of the circle that ``name`` is part of; empty when it is in none."""
-    trail = [name]
-    while (following := next_of.get(trail[-1])) is not None and following not in trail:
-        trail.append(following)
-    return trail if following == name else []
+def _loop_from(name: str, next_of: Mapping[str, list[str]]) -> list[str]:
+    """The names of a circle that ``name`` is part of; empty when it is in none."""
+    came_from: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        here = waiting.pop()
+        for following in next_of.get(here, ()):
+            if following == name:
+                trail = [here]
+                while trail[-1] != name:
+                    trail.append(came_from[trail[-1]])
+                return trail[::-1]
+            if following not in came_from:
+                came_from[following] = here
+                waiting.append(following)
+    return []
 
 
 def _lane_shares(values: Values, document: Document) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from headgate.config.units import (
     Amount,
@@ -31,6 +31,8 @@ from headgate.model.duplicates import Duplicates
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 """Names of workflows, resources and lanes: they become labels and URLs."""
 TenantName = Annotated[str, Field(min_length=1, max_length=128)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+"""One name or several."""
 Count = Annotated[Whole, Field(ge=1)]
 
 
@@ -187,6 +189,15 @@ class PauseWhen(Settings):
         return self
 
 
+class StaleSettings(Settings):
+    """Last good answers, kept for calls that allow a stale one."""
+
+    keep: Annotated[Whole, Field(ge=1, le=1_000_000)] = 1000
+    """Answers; the one unused for longest goes first."""
+    max_age: Seconds = 3600.0
+    """Older ones are never given out."""
+
+
 class ResourceSettings(Settings):
     """Anything with limited capacity that calls need."""
 
@@ -198,8 +209,9 @@ class ResourceSettings(Settings):
     """Calls over a window."""
     breaker: BreakerSettings | None = BreakerSettings()
     retry: RetrySettings = RetrySettings()
-    fallback: Name | None = None
-    """Resource that takes over when this one refuses or is broken."""
+    fallback: Names = ()
+    """Resource that takes over when this one refuses, is broken or too slow; or several, in this order."""
+    stale: StaleSettings = StaleSettings()
     latency_high: Seconds | None = None
     """An adaptive limit shrinks while p95 is above this; by default only overload answers and timeouts shrink it."""
     pause_when: PauseWhen | None = None

@@ -6,11 +6,12 @@ function; `headgate.guard.guard` does.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from headgate.clock import Clock
 from headgate.errors import Expired, Overloaded
-from headgate.guard import ambient, classify
+from headgate.guard import ambient, classify, last_resort
 from headgate.guard.narration import reason_of
 from headgate.guard.options import CallOptions, Performed
 from headgate.guard.refusals import Denial
@@ -47,6 +48,7 @@ class Call:
 
     __slots__ = (
         "_asked",
+        "_chain",
         "_paid",
         "_tries_here",
         "clock",
@@ -57,6 +59,8 @@ class Call:
         "options",
         "queued_s",
         "ran_s",
+        "replaceable",
+        "replaced",
         "resource",
         "tries",
         "turnstile",
@@ -79,6 +83,12 @@ class Call:
         self.last_error: BaseException | None = None
         self._asked: tuple[str, ...] = ()
         """Resources that were asked before this one."""
+        self._chain: list[str] | None = None
+        """Fallbacks that were not asked yet; made when the first is needed."""
+        self.replaceable = False
+        """Whether an answer of last resort may stand in for what the last try came to."""
+        self.replaced: str | None = None
+        """What kind of answer stood in."""
         self._tries_here = 0
         self._paid: RetryKind | None = None
 
@@ -153,6 +163,7 @@ class Call:
                     self.turnstile.withdraw(slot)
                     self._refuse_late(now)
         self.limit_s = limit_s
+        self.replaceable = False
         self.tries += 1
         self._tries_here += 1
 
@@ -192,13 +203,33 @@ class Call:
 
     def fall_back(self, refusal: Overloaded) -> bool:
         """Move on to the fallback resource after a refusal, if there is one that was not asked yet."""
-        if refusal.reason not in _FALLS_BACK or self._past_deadline():
+        self.replaceable = refusal.reason in _FALLS_BACK
+        if not self.replaceable or self._past_deadline():
             return False
         return self._switch(refusal.reason)
 
+    def too_slow(self) -> bool:
+        """Whether the resource usually takes longer than this call has, while something else could answer."""
+        deadline, own_s = self.whose.deadline, self.options.timeout
+        if deadline is None and own_s is None:
+            return False
+        if not self._next_names() and not last_resort.offered(self.options):
+            return False
+        left_s = math.inf if deadline is None else deadline - self.clock.monotonic()
+        usual_s = self.turnstile.usual_s(least=_EVIDENCE_LEAST)
+        return usual_s is not None and usual_s > min(left_s, math.inf if own_s is None else own_s)
+
+    def skip_slow(self) -> None:
+        """Refuse the slow resource, so that something else answers.
+
+        Raises:
+            Overloaded: always.
+        """
+        self._refuse_late(self.clock.monotonic())
+
     def performed(self, value: Any) -> Performed[Any]:
         """The account with the value."""
-        degraded = self.resource.name if self._asked else None
+        degraded = self.replaced or (self.resource.scope if self._asked else None)
         return Performed(value, self.queued_s, self.ran_s, self.tries, degraded, self.model_tokens)
 
     def cut_error(self) -> Exception:
@@ -257,6 +288,7 @@ class Call:
             self.last_error.add_note(f"not retried: the retry budget of {self.resource.scope} is used up")
         may_repeat = not self.options.once or surely_not_reached(result)
         if result.outcome in _FAILS_OVER and may_repeat and not self._past_deadline():
+            self.replaceable = True
             reason = reason_of(result.outcome).value
             if self._switch(reason):
                 return Again(0.0)
@@ -277,13 +309,23 @@ class Call:
         except Overloaded as refusal:
             raise refusal from self.last_error
 
+    def _next_names(self) -> list[str]:
+        """The fallbacks that are left, first the one to ask next."""
+        if self._chain is None:
+            chosen = self.options.fallback
+            names = self.resource.fallbacks if chosen is None else chosen or ()
+            self._chain = [names] if isinstance(names, str) else list(names)
+        asked = {self.resource.name, *self._asked}
+        self._chain = [name for name in self._chain if name not in asked]
+        return self._chain
+
     def _switch(self, reason: str) -> bool:
-        chosen = self.options.fallback
-        name = self.resource.fallback if chosen is None or self._asked else chosen
-        if not name or name == self.resource.name or name in self._asked:
+        names = self._next_names()
+        if not names:
             return False
         old = self.resource
-        new = old.lookup(name)
+        new = old.lookup(names[0])
+        names.extend(new.fallbacks)
         told = Slot(self.whose, 0.0, 0.0, Reason.WAIT_EXPIRED)
         self.turnstile.tell("call_fell_back", told, reason=reason, old=old.name, new=new.name)
         self._asked = (*self._asked, old.name)

@@ -20,21 +20,24 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headgate.errors import Overloaded
-from headgate.guard import ambient
+from headgate.guard import ambient, last_resort
 from headgate.guard.call import Call
 from headgate.guard.slot import Slot, SlotState
 from headgate.guard.timer_wheel import wheel_of
 from headgate.guard.waiting import wait_in_thread, wait_on_loop
+
+if TYPE_CHECKING:
+    from headgate.guard.resource import Resource
 
 Args = Sequence[Any]
 Kwargs = Mapping[str, Any]
 
 
 async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    """Carry ``fn(*args, **kwargs)`` through the guard and return its value.
+    """Carry ``fn(*args, **kwargs)`` through the guard and return its value, or an answer of last resort.
 
     Raises:
         Overloaded: refused.
@@ -42,8 +45,78 @@ async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         TimeoutError: no answer within the timeout.
         BaseException: what the function itself raised, when it is not repeated.
     """
+    if not last_resort.offered(call.options):
+        return await _perform(call, fn, args, kwargs)
+    asked = call.resource
+    try:
+        value = await _perform(call, fn, args, kwargs)
+    except Exception:
+        answer = _stand_in(call, asked, fn, args, kwargs)
+        if answer is None:
+            raise
+    else:
+        answer = _stand_in(call, asked, fn, args, kwargs)
+        if answer is None:
+            _keep(call, asked, fn, args, kwargs, value)
+            return value
+    return await answer.value if inspect.isawaitable(answer.value) else answer.value
+
+
+def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """As `perform`, in the calling thread.
+
+    Raises:
+        TypeError: the caller's ``fallback_fn`` is a coroutine function.
+    """
+    if not last_resort.offered(call.options):
+        return _perform_sync(call, fn, args, kwargs)
+    asked = call.resource
+    try:
+        value = _perform_sync(call, fn, args, kwargs)
+    except Exception:
+        answer = _stand_in(call, asked, fn, args, kwargs)
+        if answer is None:
+            raise
+    else:
+        answer = _stand_in(call, asked, fn, args, kwargs)
+        if answer is None:
+            _keep(call, asked, fn, args, kwargs, value)
+            return value
+    if inspect.iscoroutine(answer.value):
+        answer.value.close()
+        raise TypeError("fallback_fn is a coroutine function; a call without an event loop needs a plain one")
+    return answer.value
+
+
+def _stand_in(
+    call: Call, asked: Resource, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> last_resort.Answer | None:
+    """The answer of last resort, where the call's end allows one."""
+    if not call.replaceable:
+        return None
+    answer: last_resort.Answer | None = None
+    if call.options.stale and (key := last_resort.key_of(fn, args, kwargs, call.whose)) is not None:
+        answer = asked.stale.get(key, call.clock.monotonic(), max_age_s=call.options.stale_for)
+    if answer is None:
+        answer = last_resort.own_answer(call.options, args, kwargs)
+    if answer is not None:
+        call.replaced = answer.degraded
+    return answer
+
+
+def _keep(call: Call, asked: Resource, fn: Callable[..., Any], args: Args, kwargs: Kwargs, value: Any) -> None:
+    """Remember a good answer of the resource that was asked, if the caller wants stale ones."""
+    if call.options.stale and call.resource is asked:
+        key = last_resort.key_of(fn, args, kwargs, call.whose)
+        if key is not None:
+            asked.stale.put(key, value, call.clock.monotonic())
+
+
+async def _perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     while True:
         try:
+            if call.too_slow():
+                call.skip_slow()
             slot = await acquire(call)
         except Overloaded as refusal:
             if call.fall_back(refusal):
@@ -64,10 +137,11 @@ async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
             await asyncio.sleep(again.delay_s)
 
 
-def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    """As `perform`, in the calling thread."""
+def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     while True:
         try:
+            if call.too_slow():
+                call.skip_slow()
             slot = acquire_sync(call)
         except Overloaded as refusal:
             if call.fall_back(refusal):

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class _Unset:
+    """Says that nothing was given, where ``None`` is something."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = _Unset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +37,16 @@ class CallOptions:
     """Whether failures may be tried again."""
     once: bool = False
     """The call must not take effect twice: only refusals that certainly did not reach the dependency are retried."""
-    fallback: str | Literal[False] | None = None
-    """Resource that takes over, instead of the configured one; ``False`` for none."""
+    fallback: str | Sequence[str] | Literal[False] | None = None
+    """Resources that take over, in this order, instead of the configured ones; ``False`` for none."""
+    fallback_value: Any = UNSET
+    """The answer when no resource can give one."""
+    fallback_fn: Callable[..., Any] | None = None
+    """Makes that answer from the call's arguments, outside of any guard."""
+    stale: bool = False
+    """Whether the last good answer to the same question may stand in; good answers are kept then."""
+    stale_for: float | None = None
+    """How old it may be, in seconds; at most the resource's ``stale.max_age``."""
     healthy: Callable[[Any], bool] | None = None
     """Says whether an answer is usable; one that is not counts as a failure of the dependency."""
 
@@ -45,6 +65,7 @@ class Performed(NamedTuple, Generic[T]):
     tries: int
     """Calls made, on all resources."""
     degraded: str | None
-    """The fallback resource that answered, if it was not the one asked."""
+    """What answered, if it was not the resource that was asked: ``resource:small``, ``stale``, ``computed`` or
+    ``static``."""
     model_tokens: int
     """Reported usage over all tries; 0 where nothing was reported."""

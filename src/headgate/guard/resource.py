@@ -18,7 +18,8 @@ from headgate.config.units import Rate
 from headgate.guard import guard
 from headgate.guard.call import Call
 from headgate.guard.controls import Pause, check_end, override_of
-from headgate.guard.options import DEFAULTS, CallOptions, Performed
+from headgate.guard.last_resort import StaleAnswers
+from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed
 from headgate.guard.slot import Slot
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
@@ -115,7 +116,11 @@ class Guarded:
         size: int | None = None,
         retry: bool | None = None,
         once: bool | None = None,
-        fallback: str | Literal[False] | None = None,
+        fallback: str | Sequence[str] | Literal[False] | None = None,
+        fallback_value: Any = UNSET,
+        fallback_fn: Callable[..., Any] | None = None,
+        stale: bool | None = None,
+        stale_for: float | None = None,
         healthy: Callable[[Any], bool] | None = None,
     ) -> Guarded:
         """A view of the resource whose calls use these options; what is not given stays. See `CallOptions`."""
@@ -127,9 +132,14 @@ class Guarded:
             "retry": retry,
             "once": once,
             "fallback": fallback,
+            "fallback_fn": fallback_fn,
+            "stale": True if stale is None and stale_for is not None else stale,
+            "stale_for": stale_for,
             "healthy": healthy,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
+        if fallback_value is not UNSET:
+            chosen["fallback_value"] = fallback_value
         return Guarded(self._resource, replace(self._options, **chosen))
 
     def _sync_call(self) -> Call:
@@ -155,7 +165,8 @@ class Resource(Guarded):
         self.scope = f"resource:{turnstile.name}"
         self.settings = settings
         self.timeout_s = settings.timeout
-        self.fallback = settings.fallback
+        self.fallbacks = settings.fallback
+        self.stale = StaleAnswers(settings.stale)
         self.turnstile = turnstile
         self.clock = clock
         self.rng = rng

@@ -80,7 +80,8 @@ async def _perform(wish: CallWish, place: Place, progress: Progress) -> Step:
         await _failed(error, wish, place, progress, entry, held)
         raise
     meter.settle(held, tries=performed.tries, model_tokens=performed.model_tokens or held)
-    degraded = performed.degraded or (target if target != wish.resource else None)
+    instead = None if performed.degraded is None else performed.degraded.removeprefix("resource:")
+    degraded = instead or (target if target != wish.resource else None)
     if degraded is not None:
         words = f"{wish.resource} -> {degraded}"
         progress.note_degraded(words, what=wish.resource, old=wish.resource, new=degraded)
