@@ -13,7 +13,8 @@ Evidence, and what it does:
 * *Slowness that is not ours* raises the believed base, not the load's part: cutting stops by itself, the level
   returns, and one change is reported as ``provider_slow``.
 * *Soundings.* Every eighth cohort is sent with more calls in flight (is the knee still there?) or, when the base has
-  become uncertain, in turn with fewer. A sounding from below that finds things faster is followed further down.
+  become uncertain, in turn with fewer; after a cohort that was faster than the base, with fewer at once. A sounding
+  from below that finds things faster is followed further down.
 * *Refusals* cut at once, once for each generation, and leave a wall (`Wall`); those that load cannot explain do not.
 * *Silence.* All calls in flight together have a chance of having stayed silent since the last answer; below 1 in
   150,000, or when half of them (at least four) are later than two and a half spreads, the level is cut ×0.7, once for
@@ -62,6 +63,9 @@ SOUND_EVERY = 7
 """Cohorts between two soundings."""
 SOUND_ERRORS, SOUND_LEAST, SOUND_MOST = 2.5, 0.2, 0.5
 """How far a sounding goes, in logs: as many errors of a cohort, so that it can be seen, within bounds."""
+DOUBT = 3.0
+"""A cohort faster than the base by so many errors is followed by a sounding from below: what we took for the base
+may have had our own load in it."""
 UNSURE = 0.12
 """A base known worse than this (standard deviation of the log) is sounded from below."""
 HOLD_S = 1.5
@@ -129,6 +133,8 @@ class CohortLimiter:
         """Cohorts since the last sounding."""
         self._sound_up = False
         """Which way the last sounding went."""
+        self._doubt = False
+        """Whether the next one must go down: the last cohort was faster than anything can be that we know."""
         self._area, self._weighed_at = 0.0, 0.0
         self._hold_until = -math.inf
         self._last_answer = -math.inf
@@ -275,14 +281,16 @@ class CohortLimiter:
         told = sum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
         error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + told)
         log_calls = (cohort.log_calls + sum(self._log_calls(stamp, now) for stamp in members)) / cohort.sent
-        faster = self._judged > 0 and mean < self._belief.base()[0] - error
+        below = (self._belief.base()[0] - mean) / error if self._judged else 0.0
+        if below > DOUBT and self._sounding is None:
+            self._calm, self._doubt = SOUND_EVERY, True
         self._belief.observe(log_calls, mean, error)
         self._judged += 1
         base, base_error = self._belief.base()
         wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
         inputs = {"calls": float(cohort.sent), "inflation": math.exp(mean - base), "error": error, "wish": wish}
         bound = cohort.bound and 2 * math.exp(log_calls) >= self.limit
-        change = self._steer(wish, base_error, log_calls, bound, faster, inputs)
+        change = self._steer(wish, base_error, log_calls, bound, below > 1, inputs)
         return self._with_slowness(change, base, base_error, inputs)
 
     def _steer(
@@ -297,7 +305,8 @@ class CohortLimiter:
         self._calm += 1
         if bound and self._calm >= SOUND_EVERY and self.limit > self._least + 1:
             self._calm = 0
-            up = self._sound_up = base_error <= UNSURE or not self._sound_up
+            up = self._sound_up = not self._doubt and (base_error <= UNSURE or not self._sound_up)
+            self._doubt = False
             level = min(wish, self._level) * math.exp(step if up else -step)
             change = self._go(level, "probe", bound, inputs)
             self._sounding = min(wish, self._level) if change is not None else None

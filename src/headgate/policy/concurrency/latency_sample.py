@@ -13,8 +13,9 @@ _ROOT = math.sqrt(0.5)
 _FAR = 3.0
 """Values further than this many spreads away count as that far: one wild value does not move the mean much."""
 _ROUNDS = 12
-SIZE_KEPT = 0.9
-"""How much of the evidence on size is kept from group to group."""
+SIZE_KEPT = 0.99
+"""How much of the evidence on size is kept from group to group: slowly, or a group in which the estimates changed
+would look like one in which size means nothing."""
 
 
 class SizeEffect:
