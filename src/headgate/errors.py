@@ -136,7 +136,7 @@ class LoopDetected(HeadgateError):
         return json.dumps(
             {
                 "error": "loop_detected",
-                "executed": "unknown" if self.executed else False,
+                "executed": False,
                 "call": self.call,
                 "why": self.why,
                 "count": self.count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headgate.model.reason import CONTENDED, NOTHING_THERE, Reason
+from headgate.model.record import record
 from headgate.model.run import RunRecord
 
 
@@ -35,7 +36,7 @@ class Refusal:
         return self.reason in NOTHING_THERE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Admission:
     """A *yes*: the run as stored and where it stands."""
 
@@ -53,7 +54,7 @@ class Admission:
     """What is paused so that it waits until somebody resumes it: ``workflow:triage`` or ``lane:background``."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LimitUse:
     """One limit that applied to a request, for the ``RateLimit`` header fields."""
 

@@ -17,8 +17,9 @@ points back at them).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from headgate.model.record import record
 
 
 class RunState(StrEnum):
@@ -57,7 +58,8 @@ MOVES: dict[str, tuple[frozenset[RunState], frozenset[RunState]]] = {
 }
 """Every move by name: (from, to). Whatever is not here does not happen; the store's statements obey it.
 
-A run that waits for a larger budget, which nobody gave in time, is given up. A running run is cancelled by its own worker (``finish`` to ``cancelled``), which is asked to by a flag.
+A run that waits for a larger budget, which nobody gave in time, is given up. A running run is cancelled by its own
+worker (``finish`` to ``cancelled``), which is asked to by a flag.
 """
 
 
@@ -66,7 +68,7 @@ def may_move(source: RunState, target: RunState) -> bool:
     return any(source in sources and target in targets for sources, targets in MOVES.values())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunRecord:
     """One row of the ledger of runs. Times are integer milliseconds since the epoch."""
 

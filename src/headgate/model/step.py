@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from headgate.model.record import record
 
 
 class Effect(StrEnum):
@@ -23,7 +24,7 @@ class StepState(StrEnum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """What the journal remembers of one call. ``key`` is unique within the run."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.model.duplicates import Duplicates
+from headgate.model.record import record
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy.token_bucket import RateTake
@@ -35,7 +36,7 @@ class DepthBound:
     """Counted and reported, not enforced."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunOffer:
     """A run that asks to come in, with every rule that it must pass already looked up."""
 
@@ -133,7 +134,7 @@ class ClaimRequest:
     it is entitled to, the second time with what it may borrow if lanes before it leave some."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claim:
     """A leased run and what it remembers."""
 
@@ -141,7 +142,7 @@ class Claim:
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunEnd:
     """How an attempt ends its run for good."""
 
