@@ -113,3 +113,14 @@ def test_capacity_shows_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["background"].rstrip().endswith("thinned to 25%")
     assert lines["triage"].rstrip().endswith("depth 7")
     assert lines["github"].rstrip().endswith("rate 9 per minute")
+
+
+def test_a_budget_is_raised_and_shown(service: Callable[[Any], Sent], capsys: pytest.CaptureFixture[str]) -> None:
+    used = {"calls": 60, "model_tokens": 41_000, "money": 0.5, "wall_ms": 90_000}
+    seen = service({"id": "a1", "usage": used, "budget": {**used, "calls": 80, "wall_ms": None}})
+    assert run(["budget", "a1", "--calls", "+20", "--model-tokens", "100k"]) == 0
+    assert seen == [("POST", "/v1/runs/a1/budget", {"calls": "+20", "model_tokens": "100k"})]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["calls", "60", "80"] in lines
+    assert ["running", "time", "1", "m", "30", "s", "-"] in lines
+    assert run(["budget", "a1"]) == 2

@@ -191,6 +191,12 @@ def test_answers_that_are_not_ours_are_errors(kind: str, status: int, text: str)
         (("replay", ("r1",), {"assume": "done"}), "POST", "/v1/runs/r1/replay", {"assume": "done"}),
         (("capacity", (), {}), "GET", "/v1/capacity", None),
         (("approvals", (), {"queue": "q"}), "GET", "/v1/approvals?limit=50&queue=q", None),
+        (
+            ("raise_budget", ("a1",), {"call_count": "+20", "wall": "10m"}),
+            "POST",
+            "/v1/runs/a1/budget",
+            {"calls": "+20", "wall": "10m"},
+        ),
         (("controls", (), {}), "GET", "/v1/controls?limit=50", None),
         (("controls", (), {"target": "lane:a", "limit": 1}), "GET", "/v1/controls?limit=1&target=lane%3Aa", None),
         (

@@ -162,6 +162,7 @@ def test_the_description_covers_every_endpoint_and_the_page_needs_nothing_else()
             "/v1/runs/{run_id}/events",
             "/v1/runs/{run_id}/cancel",
             "/v1/runs/{run_id}/replay",
+            "/v1/runs/{run_id}/budget",
             "/v1/capacity",
             "/v1/controls",
             "/v1/controls/{target}",

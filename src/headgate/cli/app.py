@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli import approvals, controls, fleet, keys, processes, project, runs
+from headgate.cli import approvals, budget, controls, fleet, keys, processes, project, runs
 from headgate.cli.entry import missing_extra
 from headgate.cli.screen import clean, complain
 from headgate.errors import ApiError, ConfigError, HeadgateError, InvalidRequest, Overloaded
@@ -35,6 +35,7 @@ for panel, command in (
     ("Runs", runs.cancel),
     ("Runs", runs.replay),
     ("Runs", runs.dead),
+    ("Runs", budget.budget),
     ("Operations", fleet.capacity),
     ("Operations", controls.controls),
     ("Operations", controls.pause),

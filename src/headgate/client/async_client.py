@@ -159,6 +159,20 @@ class AsyncClient:
         answer: dict[str, Any] = await self._send(calls.replay(run_id, assume))
         return answer
 
+    async def raise_budget(
+        self,
+        run_id: str,
+        *,
+        call_count: int | str | None = None,
+        model_tokens: int | str | None = None,
+        money: float | str | None = None,
+        wall: str | None = None,
+    ) -> dict[str, Any]:
+        """Raise ceilings of a run: totals (``120``, ``"100k"``, ``"10m"`` of running time), or ``"+20"`` more."""
+        wish = {"calls": call_count, "model_tokens": model_tokens, "money": money, "wall": wall}
+        answer: dict[str, Any] = await self._send(calls.budget(run_id, wish))
+        return answer
+
     async def capacity(self) -> dict[str, Any]:
         """Every resource, lane and limit with its use."""
         answer: dict[str, Any] = await self._send(calls.capacity())

@@ -115,6 +115,13 @@ def replay(run_id: str, assume: str | None) -> Call:
     return _post(f"/v1/runs/{_part(run_id)}/replay", {} if assume is None else {"assume": assume})
 
 
+def budget(run_id: str, wish: Mapping[str, Any]) -> Call:
+    """``POST /v1/runs/{id}/budget``; what is ``None`` is not sent."""
+    return _post(
+        f"/v1/runs/{_part(run_id)}/budget", {name: value for name, value in wish.items() if value is not None}
+    )
+
+
 def capacity() -> Call:
     """``GET /v1/capacity``."""
     return Call("GET", "/v1/capacity")

@@ -20,6 +20,7 @@ from headgate.model.reason import Reason
 from headgate.server import docs_page
 from headgate.server.answers import ProblemError, answer_for, as_response, invalid, problem
 from headgate.server.auth import Authenticator
+from headgate.server.budget_routes import BudgetRoutes
 from headgate.server.control_routes import ControlRoutes
 from headgate.server.fleet_routes import FleetRoutes
 from headgate.server.front import Front
@@ -60,10 +61,10 @@ def build_app(gate: Gate, *, insecure: bool = False, rng: Random | None = None) 
         "headgate_http_streams": ("Event streams open.", lambda: streams.count),
     }
     fleet = FleetRoutes(gate, Exposition(gate.metrics, own), lambda: front.draining or gate.draining)
-    routers = (RunRoutes(gate, streams).router(), fleet.router())
+    rooms = (RunRoutes(gate, streams), fleet, BudgetRoutes(gate), ControlRoutes(gate))
+    routers = [room.router() for room in rooms]
     for router in routers:
         api.include_router(router)
-    api.include_router(ControlRoutes(gate).router())
     _add_docs(api)
     _add_problems(api, [route for router in (api.router, *routers) for route in router.routes], rng)
     return front

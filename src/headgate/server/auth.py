@@ -52,6 +52,7 @@ class Right(StrEnum):
     CANCEL = "cancel runs"
     REPLAY = "replay dead letters"
     DECIDE = "answer approvals"
+    BUDGET = "raise the ceilings of runs"
     OBSERVE = "read capacity and metrics"
     CONTROL = "pause, override and reset"
     KEYS = "manage keys"

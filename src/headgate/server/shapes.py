@@ -161,6 +161,30 @@ class Decided(ApprovalShape):
     applied: bool = Field(description="False when it had been answered otherwise, or had expired, before.")
 
 
+class BudgetRequest(Shape):
+    """New ceilings as totals, or `+20` to add. Nothing is lowered."""
+
+    calls: int | str | None = Field(default=None, examples=["+20"])
+    model_tokens: int | str | None = Field(default=None, examples=["100k"])
+    money: float | str | None = None
+    wall: str | None = Field(default=None, examples=["10m"], description="Running time.")
+
+
+class Ceilings(Shape):
+    calls: int | None
+    model_tokens: int | None
+    money: float | None
+    wall_ms: int | None
+
+
+class BudgetState(Shape):
+    id: str
+    state: RunState
+    reason: str | None
+    budget: Ceilings
+    usage: Ceilings
+
+
 class ControlRequest(Shape):
     """What to set. An override takes the place of the target's earlier one as a whole."""
 

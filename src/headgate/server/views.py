@@ -149,6 +149,27 @@ def approval_view(approval: Approval) -> dict[str, Any]:
     }
 
 
+def budget_view(run: RunRecord) -> dict[str, Any]:
+    """How much of a run's ceilings is used."""
+    return {
+        "id": run.id,
+        "state": run.state.value,
+        "reason": run.reason,
+        "budget": {
+            "calls": run.budget_calls,
+            "model_tokens": run.budget_model_tokens,
+            "money": run.budget_money,
+            "wall_ms": run.budget_wall_ms,
+        },
+        "usage": {
+            "calls": run.used_calls,
+            "model_tokens": run.used_model_tokens,
+            "money": run.used_money,
+            "wall_ms": run.used_wall_ms,
+        },
+    }
+
+
 def control_view(control: Control) -> dict[str, Any]:
     """One thing that is set by hand, or held back by a rule."""
     rate = None
