@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "tenants": ([settings.TenantSettings], set()),
     "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry", "stale"}),
     "pause_when": ([settings.PauseWhen], {"until"}),
-    "workflows": ([settings.WorkflowSettings, settings.DegradeStep], {"queue", "budget"}),
+    "workflows": ([settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep], {"queue", "budget"}),
     "approvals": ([settings.ApprovalSettings], set()),
 }
 """Title → whose keys it lists, and which of them are spread out with a dot."""

@@ -25,6 +25,9 @@ class Ticket(pydantic.BaseModel):
     urgency: int = 1
 
 
+FAILS = {"job": {"budget": {"at_ceiling": "fail"}}}
+
+
 def test_a_run_is_carried_out_and_its_steps_are_remembered(tmp_path: Path) -> None:
     async def main(bench: Bench) -> None:
         async def job(run: Run, name: str) -> dict[str, Any]:
@@ -310,7 +313,7 @@ def test_ceilings_hold_over_parallel_calls_and_over_attempts(tmp_path: Path) -> 
         retried = await bench.ended(await bench.submit("retried", budget_calls=2))
         assert (retried.reason, retried.used_calls) == (Reason.BUDGET_EXHAUSTED, 2)
 
-    on_bench(tmp_path, main)
+    on_bench(tmp_path, main, workflows=FAILS)
 
 
 def test_model_tokens_are_held_on_the_estimate_and_settled_to_what_was_used(tmp_path: Path) -> None:
@@ -331,7 +334,7 @@ def test_model_tokens_are_held_on_the_estimate_and_settled_to_what_was_used(tmp_
         assert (ended.reason, ended.used_model_tokens) == (Reason.BUDGET_EXHAUSTED, 1000)
         assert bench.ledger["no model"] == 1
 
-    on_bench(tmp_path, main)
+    on_bench(tmp_path, main, workflows=FAILS)
 
 
 def test_parallel_calls_of_the_same_kind_are_different_steps(tmp_path: Path) -> None:
@@ -364,7 +367,7 @@ def test_errors_of_a_group_count_as_the_weightiest_inside(tmp_path: Path) -> Non
         ended = await bench.ended(await bench.submit(budget_calls=1))
         assert (ended.state, ended.reason) == (RunState.FAILED, Reason.BUDGET_EXHAUSTED)
 
-    on_bench(tmp_path, main)
+    on_bench(tmp_path, main, workflows=FAILS)
 
 
 def test_calls_that_a_workflow_leaves_behind_are_ended_with_it(tmp_path: Path) -> None:

@@ -117,6 +117,11 @@ def _workflows(values: Values, resources: Mapping[str, str], document: Document)
                 document.problem(path, message, key=True)
         _queue(workflow, path, document)
         _ladder(workflow, path, resources, document)
+        whom = workflow.get("on_failure")
+        queues = _section(values, "approvals")
+        if isinstance(whom, str) and whom.startswith("approval:") and (queue := whom.partition(":")[2]) not in queues:
+            message = f"there is no approval queue {queue!r}{did_you_mean(queue, queues)}"
+            document.problem((*path, "on_failure"), message)
 
 
 def _queue(workflow: Values, path: Path, document: Document) -> None:

@@ -224,6 +224,10 @@ class ModelSettings(ResourceSettings):
     model_tokens: RateField | None = None
     tokens_per_call: Amount = 2000.0
     """First guess of a call's model tokens, until reported usage corrects it."""
+    price_per_1k: Annotated[Number, Field(gt=0, le=1_000_000)] | None = None
+    """Money for 1000 model tokens, for runs' budgets; a cost that the answer reports goes first."""
+    context_window: Annotated[Amount, Field(ge=1)] | None = None
+    """Model tokens that one prompt may have; warned of from 80 %."""
 
 
 class RunQueueSettings(Settings):
@@ -237,10 +241,34 @@ class RunQueueSettings(Settings):
 
 
 class RunBudget(Settings):
-    """Hard ceilings of one run."""
+    """Hard ceilings of one run, over all its attempts."""
 
     model_tokens: Annotated[Amount, Field(ge=1)] | None = None
+    money: Annotated[Number, Field(gt=0, le=1_000_000_000)] | None = None
+    """In the unit of the models' prices."""
     calls: Count = 1000
+    wall: Seconds | None = None
+    """Running time: what workers spend on it, without its waits in line or suspended."""
+    step_payload: Annotated[Size, Field(le=4 * 1024 * 1024)] = 4 * 1024 * 1024
+    """Largest result of one call, as JSON."""
+    at_ceiling: Literal["pause", "fail"] = "pause"
+    """``pause``: the run is suspended until somebody raises the ceiling; ``fail``: the call raises."""
+    patience: Seconds = 4 * 3600.0
+    """How long a paused run waits before it becomes a dead letter."""
+
+
+class LoopSettings(Settings):
+    """When a run that repeats itself is warned, refused and stopped: how often the same happened."""
+
+    warn: Annotated[Whole, Field(ge=2, le=10_000)] = 3
+    refuse: Annotated[Whole, Field(ge=2, le=10_000)] = 5
+    stop: Annotated[Whole, Field(ge=2, le=10_000)] = 8
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.warn <= self.refuse <= self.stop:
+            raise ValueError("must be in the order warn, refuse, stop, for example {warn: 3, refuse: 5, stop: 8}")
+        return self
 
 
 class WhenFull(StrEnum):
@@ -271,7 +299,10 @@ class WorkflowSettings(Settings):
     """Default time from submission after which nobody wants the result."""
     budget: RunBudget = RunBudget()
     attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
-    """Tries of the whole run when it ends in a retryable refusal; its remembered steps are not repeated."""
+    """Tries of the whole run when it ends in a retryable failure; its remembered steps are not repeated."""
+    on_failure: Annotated[str, Field(pattern=r"^(dead_letter|approval:[a-z][a-z0-9_-]{0,62})$")] = "dead_letter"
+    """After the last attempt: a dead letter at once, or first a question to that queue of people."""
+    loops: LoopSettings | None = LoopSettings()
     duplicates: Duplicates = Duplicates.ALLOW
     when_full: WhenFull = WhenFull.REJECT
     degrade: tuple[DegradeStep, ...] = ()

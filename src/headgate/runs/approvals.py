@@ -65,6 +65,8 @@ async def _put(
         depth=settings.depth,
         used_calls=progress.meter.used_calls,
         used_model_tokens=progress.meter.used_model_tokens,
+        used_money=progress.meter.used_money,
+        used_wall_ms=attempt.wall_ms,
     )
     if answer is None:
         raise attempt.lose()

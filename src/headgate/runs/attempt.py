@@ -13,13 +13,15 @@ from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
 from headgate.clock import Clock
+from headgate.errors import BudgetExhausted
 from headgate.model.run import RunRecord
-from headgate.runs.budget import BudgetMeter
+from headgate.runs.budget import budget_of
 from headgate.store.protocols import Claim
 
 GRACE_S = 5.0
 """How long cancelled code may take to end before it is left to itself."""
 ERRORS_KEPT = 16
+WARNINGS_KEPT = 50
 INSISTING_S = 0.05
 """How long a workflow that goes on after it was stopped waits for each further refusal."""
 
@@ -29,16 +31,24 @@ class Stop(IntEnum):
 
     STEP = 1
     """At its next step; the run goes back in line (drain)."""
-    NOW = 2
+    BUDGET = 2
+    """At its next step; the run waits until somebody raises its ceiling."""
+    NOW = 3
     """Cancelled; the run goes back in line (drain ran out of time)."""
-    CANCEL = 3
+    LOOP = 4
+    """At its next step, because it only repeats itself."""
+    CANCEL = 5
     """Cancelled, because somebody asked for the run's end."""
-    DEADLINE = 4
+    DEADLINE = 6
     """Cancelled, because nobody wants the result any more."""
-    ASKED = 5
+    ASKED = 7
     """It put a question to people, which suspended the run in the store already."""
-    LOST = 6
+    LOST = 8
     """Another owner holds the run: nothing may be written."""
+
+
+_SOFT = frozenset({Stop.STEP, Stop.BUDGET, Stop.LOOP, Stop.ASKED})
+"""The workflow is not cancelled for these."""
 
 
 class AttemptStopped(BaseException):
@@ -51,6 +61,8 @@ class Attempt:
     __slots__ = (
         "asking",
         "call_errors",
+        "ceiling",
+        "ceiling_fails",
         "changed",
         "claim",
         "clock",
@@ -60,14 +72,19 @@ class Attempt:
         "ended",
         "entered",
         "grace",
+        "loop",
         "meter",
         "open_calls",
+        "performing",
         "run",
         "signalled",
         "started",
         "stop",
         "task",
         "trusted_s",
+        "wall_timer",
+        "warnings",
+        "worked_s",
     )
 
     def __init__(self, claim: Claim, *, clock: Clock, confirmed: float, trusted_s: float) -> None:
@@ -75,7 +92,7 @@ class Attempt:
         relied on for ``trusted_s`` seconds from then."""
         self.claim = claim
         self.run: RunRecord = claim.run
-        self.meter = BudgetMeter(claim)
+        self.meter = budget_of(claim)
         self.degraded: list[str] = [step.degraded for step in claim.steps if step.degraded is not None]
         """What was done more cheaply, in words."""
         self.clock = clock
@@ -95,6 +112,19 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.grace: asyncio.TimerHandle | None = None
         self.open_calls: set[asyncio.Task[object]] = set()
+        self.performing: set[asyncio.Task[object] | None] = set()
+        """Tasks whose call is under way, or being written down."""
+        self.ceiling: BudgetExhausted | None = None
+        """The ceiling that was reached."""
+        self.ceiling_fails = False
+        """Reaching it ends the run instead of pausing it."""
+        self.loop: str | None = None
+        """What it repeats, when it is stopped for that."""
+        self.worked_s = 0.0
+        """Seconds in calls, those in parallel added up."""
+        self.wall_timer: asyncio.TimerHandle | None = None
+        self.warnings: list[str] = []
+        """What the run, and its model, should know; at most ``WARNINGS_KEPT``."""
         self.asking = False
         """A question is being put, which will suspend the run: no call may begin meanwhile."""
         self.changed: asyncio.Event | None = None
@@ -111,7 +141,7 @@ class Attempt:
         if self.ended or (self.stop is not None and self.stop >= stop):
             return False
         self.stop = stop
-        if stop is not Stop.STEP and stop is not Stop.ASKED and self.entered and self.task is not None:
+        if stop not in _SOFT and self.entered and self.task is not None:
             self.task.cancel()
         self._notify()
         return True
@@ -162,6 +192,47 @@ class Attempt:
             yield
         finally:
             self.asking = False
+            self._notify()
+
+    @property
+    def ran_s(self) -> float:
+        """How long its workflow has been carried out."""
+        return self.clock.monotonic() - self.started if self.task is not None else 0.0
+
+    @property
+    def wall_ms(self) -> int:
+        """Running time of the run over all attempts, in milliseconds."""
+        return round(1000 * (self.meter.used_wall_s + self.ran_s))
+
+    def warn(self, words: str) -> None:
+        """Remember a warning."""
+        self.warnings.append(words)
+        del self.warnings[:-WARNINGS_KEPT]
+
+    def reach(self, ceiling: BudgetExhausted, *, fails: bool) -> None:
+        """A ceiling is reached: end at the next step."""
+        if self.request_stop(Stop.BUDGET):
+            self.ceiling, self.ceiling_fails = ceiling, fails
+
+    async def others_done(self) -> bool:
+        """Wait until some other call of this attempt has ended; False if none is under way."""
+        if self.performing <= {asyncio.current_task()}:
+            return False
+        await self._change()
+        return True
+
+    @contextmanager
+    def performing_here(self) -> Iterator[None]:
+        """Count the current task among those whose call is under way."""
+        task = asyncio.current_task()
+        new = task not in self.performing
+        if new:
+            self.performing.add(task)
+        try:
+            yield
+        finally:
+            if new:
+                self.performing.discard(task)
             self._notify()
 
     def _trusted(self) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headgate.errors import StoreError, UnknownOutcome
+from headgate.config.settings import ModelSettings
+from headgate.errors import BudgetExhausted, StoreError, UnknownOutcome, UnusableResult
 from headgate.guard import classify
 from headgate.guard.ambient import ambient, current
 from headgate.guard.guard import is_async
@@ -17,11 +18,16 @@ from headgate.guard.retry import surely_not_reached
 from headgate.model.canonical import digest
 from headgate.model.outcome import Outcome
 from headgate.model.step import Effect, Step, StepState
+from headgate.policy.run_budget import Hold
+from headgate.runs.attempt import AttemptStopped
 from headgate.runs.journal import Place, arguments_text, function_name
 from headgate.runs.progress import Progress, whose
+from headgate.runs.usage import NOTHING, reported
 from headgate.runs.values import from_json, to_json
 
 log = logging.getLogger("headgate.runs")
+
+WINDOW_WARNS_AT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class CallWish:
     key: str | None
     returns: Any
     model_tokens: int | None
+    check: Callable[[Any], bool] | None = None
 
 
 async def make_call(wish: CallWish, progress: Progress) -> Any:
@@ -45,41 +52,140 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
     progress.equipment.resources.get(wish.resource)  # refuses unknown names, also on a resumed run
     identity = arguments_text(wish.args, wish.kwargs) if wish.key is None else f"key:{wish.key}"
     place = journal.place(wish.resource, function_name(wish.function), identity)
+    call = hash((place.resource, place.function, identity))
+    loops, pure = progress.loops, wish.effect is Effect.PURE
     with attempt.call_open():
         known = journal.done(place.key)
         if known is not None:
+            if loops is not None:
+                loops.remembered(call, known.result)
             _tell(progress, "step_replayed", place, known.effect)
             return from_json(known.result, wish.returns)
         if journal.begun(place.key):
             raise UnknownOutcome(f"{place.function} on {place.resource} (step {place.seq})")
+        begun = 0 if loops is None else loops.begin(call, place, pure=pure)
         await journal.write_choices()
         await attempt.may_call()
-        step = await _perform(wish, place, progress)
-        await journal.record(step)
+        account = await _hold(wish, progress)
+        with attempt.performing_here():
+            try:
+                step = await _perform(wish, place, progress, account)
+            except Exception as error:
+                if loops is not None and _is_failure(error, progress):
+                    loops.failed(call, place, error, begun)
+                raise
+            await journal.record(step)
+        if loops is not None:
+            loops.succeeded(call, place, step.result, begun, pure=pure)
         _tell(progress, "step_remembered", place, step.effect)
         return from_json(step.result, wish.returns)
 
 
-async def _perform(wish: CallWish, place: Place, progress: Progress) -> Step:
-    """Make the call within the run's budget; the step as it is to be remembered."""
-    equipment, meter = progress.equipment, progress.meter
+def _is_failure(error: Exception, progress: Progress) -> bool:
+    """Whether the call itself failed; refusals and overload answers are no sign of a loop."""
+    if isinstance(error, UnusableResult):
+        return True
+    outcome = classify.of_error(error, now_ms=progress.equipment.clock.now_ms()).outcome
+    return outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CALLER_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What a call has taken from its run's budget."""
+
+    target: str
+    """The resource that the ladder has chosen."""
+    model: ModelSettings | None
+    """Its settings, if it is a model."""
+    held: Hold
+
+
+async def _hold(wish: CallWish, progress: Progress) -> _Account:
+    """Take the call from the run's budget. Near a ceiling it waits for what calls under way really take; at the
+    ceiling the run is paused.
+
+    Raises:
+        BudgetExhausted: a ceiling is reached and the budget says ``at_ceiling: fail``.
+        AttemptStopped: the run is paused.
+    """
+    attempt = progress.attempt
     target = progress.active.models.get(wish.resource, wish.resource)
-    held = wish.model_tokens or 0
-    meter.hold(held, model=target in equipment.settings.models)
+    model = progress.equipment.settings.models.get(target)
+    while True:
+        try:
+            held = attempt.meter.hold(
+                model=model is not None,
+                model_tokens=wish.model_tokens,
+                guess=0.0 if model is None else model.tokens_per_call,
+                price_per_1k=0.0 if model is None else model.price_per_1k or 0.0,
+                ran_s=attempt.ran_s,
+            )
+        except BudgetExhausted as ceiling:
+            if await attempt.others_done():
+                continue
+            if progress.workflow.budget.at_ceiling == "fail":
+                raise
+            attempt.reach(ceiling, fails=False)
+            attempt.signalled = True
+            raise AttemptStopped from ceiling
+        return _Account(target, model, held)
+
+
+async def _perform(wish: CallWish, place: Place, progress: Progress, account: _Account) -> Step:
+    """Make the call; the step as it is to be remembered."""
+    equipment, attempt, target = progress.equipment, progress.attempt, account.target
     started_ms = equipment.clock.now_ms()
     entry = _Entry(wish.function)
     try:
         if wish.effect is Effect.ONCE:
             await progress.journal.begin(place, started_ms)
-        circumstances = replace(current(), idempotency_key=digest(progress.attempt.run.origin_id, place.key))
+        worked_s = min(attempt.worked_s, attempt.ran_s)
+        remaining_s, done = equipment.experience.outlook(
+            attempt.run.workflow, calls=attempt.meter.used_calls - 1, ran_s=worked_s
+        )
+        circumstances = replace(
+            current(),
+            idempotency_key=digest(attempt.run.origin_id, place.key),
+            remaining_s=remaining_s,
+            progress=done,
+        )
         with ambient(circumstances):
             performed: Performed[Any] = await equipment.resources.get(target).perform(
                 entry.function, wish.args, wish.kwargs, _options(wish)
             )
     except BaseException as error:
-        await _failed(error, wish, place, progress, entry, held)
+        await _failed(error, wish, place, progress, entry, account)
         raise
-    meter.settle(held, tries=performed.tries, model_tokens=performed.model_tokens or held)
+    return _step(wish, place, progress, account, performed, started_ms)
+
+
+def _step(
+    wish: CallWish,
+    place: Place,
+    progress: Progress,
+    account: _Account,
+    performed: Performed[Any],
+    started_ms: int,
+) -> Step:
+    """Settle a call that answered, and write down what it was."""
+    equipment, attempt, target = progress.equipment, progress.attempt, account.target
+    answered = (performed.degraded or "").removeprefix("resource:") or target
+    model = equipment.settings.models.get(answered)
+    usage = reported(performed.value) if model is not None else NOTHING
+    tokens = performed.model_tokens or wish.model_tokens or 0
+    money = usage.money
+    if money is None:
+        money = tokens * (model.price_per_1k or 0.0) / 1000 if model is not None else 0.0
+    attempt.meter.settle(
+        account.held, tries=performed.tries, model_tokens=tokens, money=money, model=account.model is not None
+    )
+    attempt.worked_s += performed.ran_s
+    if wish.check is not None and not wish.check(performed.value):
+        error = UnusableResult(f"{place.function} on {place.resource}", performed.tries)
+        attempt.note_error(error)
+        raise error
+    if model is not None and model.context_window is not None and usage.input_tokens is not None:
+        _watch_window(progress, answered, usage.input_tokens, model.context_window)
     instead = None if performed.degraded is None else performed.degraded.removeprefix("resource:")
     degraded = instead or (target if target != wish.resource else None)
     if degraded is not None:
@@ -94,32 +200,52 @@ async def _perform(wish: CallWish, place: Place, progress: Progress) -> Step:
         nth=place.nth,
         effect=wish.effect,
         state=StepState.DONE,
-        result=to_json(performed.value, what=f"what {place.function} returned"),
+        result=to_json(
+            performed.value,
+            what=f"what {place.function} returned",
+            at_most=progress.workflow.budget.step_payload,
+        ),
         queued_ms=round(1000 * performed.queued_s),
         ran_ms=round(1000 * performed.ran_s),
         tries=performed.tries,
         degraded=degraded,
-        model_tokens=performed.model_tokens or held,
+        model_tokens=tokens,
         started_ms=started_ms,
         finished_ms=equipment.clock.now_ms(),
+        money=money,
+        input_tokens=usage.input_tokens,
     )
+
+
+def _watch_window(progress: Progress, resource: str, used: int, window: float) -> None:
+    """Warn of a prompt that nearly fills the model's context window."""
+    if used < WINDOW_WARNS_AT * window:
+        return
+    progress.attempt.warn(
+        f"the last prompt to {resource} took {used} of the {window:g} model tokens of its context window; make "
+        "the next one shorter, for example by a summary"
+    )
+    progress.tell("context_window", resource=resource, used=used, limit=int(window))
 
 
 def _options(wish: CallWish) -> CallOptions:
     return CallOptions(
         model_tokens=None if wish.model_tokens is None else float(wish.model_tokens),
         once=wish.effect is Effect.ONCE,
+        healthy=wish.check,
     )
 
 
 async def _failed(
-    error: BaseException, wish: CallWish, place: Place, progress: Progress, entry: _Entry, held: int
+    error: BaseException, wish: CallWish, place: Place, progress: Progress, entry: _Entry, account: _Account
 ) -> None:
     """Settle a call that raised: what it cost, and whether a ``once`` step is known not to have taken effect."""
     if entry.entered:
-        progress.meter.settle(held, tries=1, model_tokens=held)
+        tokens, model = wish.model_tokens or 0, account.model
+        price = 0.0 if model is None else model.price_per_1k or 0.0
+        progress.meter.settle(account.held, tries=1, model_tokens=tokens, money=tokens * price / 1000)
     else:
-        progress.meter.give_back(held)
+        progress.meter.give_back(account.held)
     if isinstance(error, Exception):
         progress.attempt.note_error(error)
     now_ms = progress.equipment.clock.now_ms()

@@ -11,25 +11,46 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, TypedDict
 
-from headgate.errors import StoreError
+from headgate.config.settings import WorkflowSettings
+from headgate.errors import BudgetExhausted, StoreError
 from headgate.model.reason import Reason
+from headgate.model.run import RunState
 from headgate.runs import verdict
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
+from headgate.runs.budget import ceilings_of
 from headgate.runs.deadlines import DeadlineWatch
 from headgate.runs.endings import BACKLOG, EndWriter
 from headgate.runs.executor import Executor
 from headgate.runs.leases import LeaseKeeper
 from headgate.runs.pace import STALE_S, Pace
-from headgate.runs.progress import Equipment, whose
-from headgate.runs.verdict import Finish, LeaveAlone, PutBack, TryAgain, Verdict
+from headgate.runs.progress import PLAIN, Equipment, whose
+from headgate.runs.verdict import Finish, LeaveAlone, Pause, PutBack, TryAgain, Verdict
 from headgate.store.protocols import RunEnd
 
 log = logging.getLogger("headgate.runs")
 
 RETRY_S = 0.1
 RETRY_AT_MOST_S = 2.0
+WALL_LOOK_S = 0.25
+"""How often a run past its running time is looked at until its calls have ended."""
+
+
+class _Written(Enum):
+    """What became of a run that was let go."""
+
+    NOT = "not ours any more"
+    YES = "as it was meant"
+    IN_LINE = "back in line, because its ceilings were raised meanwhile"
+
+
+class _Used(TypedDict):
+    used_calls: int
+    used_model_tokens: int
+    used_money: float
+    used_wall_ms: int
 
 
 class Carrier:
@@ -59,6 +80,7 @@ class Carrier:
         """Nothing new is begun; what is claimed goes back."""
         self._executor, self._owner, self._on_room = executor, owner, on_room
         self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
+        self._workflows, self._experience = equipment.settings.workflows, equipment.experience
         settings = equipment.settings.workers
         self.keeper = LeaseKeeper(
             self._claims,
@@ -125,6 +147,10 @@ class Carrier:
         self.running.add(attempt)
         self._quiet.clear()
         attempt.started = self._clock.monotonic()
+        wall_s = attempt.meter.ceiling.wall_s
+        if wall_s is not None:
+            left_s = max(0.0, wall_s - attempt.meter.used_wall_s)
+            attempt.wall_timer = asyncio.get_running_loop().call_later(left_s, self._wall_over, attempt)
         if attempt.run.cancel_requested:
             attempt.request_stop(Stop.CANCEL)
         self.deadlines.watch(attempt)
@@ -155,6 +181,24 @@ class Carrier:
             self.ready.remove(attempt)
             self._begin(attempt)
 
+    def _wall_over(self, attempt: Attempt) -> None:
+        """Its running time is used up. Calls under way end first; what only waits or computes is cancelled."""
+        wall_s = attempt.meter.ceiling.wall_s
+        if attempt.ended or wall_s is None or attempt.task is None:
+            return
+        ceiling = BudgetExhausted("seconds of running time", limit=wall_s, used=attempt.wall_ms / 1000)
+        attempt.reach(ceiling, fails=self._settings_of(attempt).budget.at_ceiling == "fail")
+        loop = asyncio.get_running_loop()
+        if attempt.performing:
+            attempt.wall_timer = loop.call_later(WALL_LOOK_S, self._wall_over, attempt)
+        elif attempt.stop is Stop.BUDGET and attempt.grace is None:
+            attempt.signalled = True
+            attempt.task.cancel()
+            attempt.grace = loop.call_later(GRACE_S, self._abandon, attempt)
+
+    def _settings_of(self, attempt: Attempt) -> WorkflowSettings:
+        return self._workflows.get(attempt.run.workflow, PLAIN)
+
     def _abandon(self, attempt: Attempt) -> None:
         """It was cancelled and did not end: conclude its run without it."""
         outcome = verdict.of_stop(attempt)
@@ -175,6 +219,9 @@ class Carrier:
         if attempt.grace is not None:
             attempt.grace.cancel()
             attempt.grace = None
+        if attempt.wall_timer is not None:
+            attempt.wall_timer.cancel()
+            attempt.wall_timer = None
         self.carried[attempt.run.lane] -= 1
         if attempt in self.running:
             self.running.discard(attempt)
@@ -199,7 +246,10 @@ class Carrier:
             await self._let_go(attempt, outcome)
 
     def _end(self, attempt: Attempt, outcome: Finish) -> RunEnd:
-        run = attempt.run
+        run, meter = attempt.run, attempt.meter
+        if outcome.state is RunState.SUCCEEDED and meter.used_calls:
+            ran_s = min(attempt.worked_s, attempt.ran_s)
+            self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s)
         return RunEnd(
             run_id=run.id,
             owner=self._owner,
@@ -209,8 +259,10 @@ class Carrier:
             now_ms=self._clock.now_ms(),
             detail=outcome.detail,
             result=outcome.result,
-            used_calls=attempt.meter.used_calls,
-            used_model_tokens=attempt.meter.used_model_tokens,
+            used_calls=meter.used_calls,
+            used_model_tokens=meter.used_model_tokens,
+            used_money=meter.used_money,
+            used_wall_ms=attempt.wall_ms,
             degraded=bool(attempt.degraded) or run.degraded,
         )
 
@@ -227,49 +279,63 @@ class Carrier:
             self._fill()
         self._on_room()
 
-    async def _let_go(self, attempt: Attempt, outcome: PutBack | TryAgain) -> None:
+    async def _let_go(self, attempt: Attempt, outcome: PutBack | TryAgain | Pause) -> None:
         """Put it back in line, or suspend it until it is tried again. Tried until the store takes it."""
-        delay_s, fenced = RETRY_S, None
-        while fenced is None:
+        delay_s, written = RETRY_S, None
+        while written is None:
             try:
-                fenced = await self._write_let_go(attempt, outcome)
+                written = await self._write_let_go(attempt, outcome)
             except StoreError as error:
                 self._bus.emit("store_failed", operation="let_go", reason=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_AT_MOST_S)
-        self._drop(attempt, lost=not fenced)
-        if not fenced:
+        self._drop(attempt, lost=written is _Written.NOT)
+        if written is _Written.NOT:
             return
-        if isinstance(outcome, TryAgain):
+        if isinstance(outcome, Pause) and written is _Written.YES:
+            self._suspended(attempt, Reason.BUDGET_WAIT, None)
+        elif isinstance(outcome, TryAgain):
             self._suspended(attempt, Reason.RETRY_WAIT, outcome.wake_ms)
         else:
             self.counts["released"] += 1
-            self._bus.emit("run_released", **whose(attempt), reason=outcome.reason, term=attempt.run.term)
+            self._bus.emit(
+                "run_released",
+                **whose(attempt),
+                reason=Reason.BUDGET_WAIT if isinstance(outcome, Pause) else outcome.reason,
+                term=attempt.run.term,
+            )
 
-    async def _write_let_go(self, attempt: Attempt, outcome: PutBack | TryAgain) -> bool:
+    async def _write_let_go(self, attempt: Attempt, outcome: PutBack | TryAgain | Pause) -> _Written:
         run, meter, now_ms = attempt.run, attempt.meter, self._clock.now_ms()
+        held = (run.id, self._owner, run.term)
+        used: _Used = {
+            "used_calls": meter.used_calls,
+            "used_model_tokens": meter.used_model_tokens,
+            "used_money": meter.used_money,
+            "used_wall_ms": attempt.wall_ms,
+        }
+        if isinstance(outcome, Pause):
+            until_ms = now_ms + round(1000 * self._settings_of(attempt).budget.patience)
+            known = ceilings_of(attempt.claim)
+            paused = await self._claims.pause(
+                *held, now_ms=now_ms, until_ms=until_ms, known=known, detail=outcome.detail, **used
+            )
+            if paused is None:
+                return _Written.NOT
+            return _Written.YES if paused else _Written.IN_LINE
         if isinstance(outcome, TryAgain):
-            return await self._claims.suspend(
-                run.id,
-                self._owner,
-                run.term,
+            fenced = await self._claims.suspend(
+                *held,
                 now_ms=now_ms,
                 wake_ms=outcome.wake_ms,
                 reason=Reason.RETRY_WAIT,
                 detail=outcome.detail,
                 attempts=outcome.attempts,
-                used_calls=meter.used_calls,
-                used_model_tokens=meter.used_model_tokens,
+                **used,
             )
-        return await self._claims.release(
-            run.id,
-            self._owner,
-            run.term,
-            now_ms=now_ms,
-            reason=outcome.reason,
-            used_calls=meter.used_calls,
-            used_model_tokens=meter.used_model_tokens,
-        )
+        else:
+            fenced = await self._claims.release(*held, now_ms=now_ms, reason=outcome.reason, **used)
+        return _Written.YES if fenced else _Written.NOT
 
     def _drop(self, attempt: Attempt, *, lost: bool) -> None:
         self.keeper.held.pop(attempt.key, None)

@@ -18,6 +18,8 @@ from headgate.runs.values import to_json
 CHOICES_AT_MOST = 1000
 """Remembered uses of one knob per run; later uses keep the last value."""
 
+WARNINGS_FOR_MODEL = 3
+
 log = logging.getLogger("headgate.runs")
 
 EffectName = Literal["pure", "idempotent", "once"]
@@ -81,8 +83,21 @@ class Run:
 
     @property
     def budget(self) -> Remaining:
-        """What it may still use."""
-        return self._progress.meter.remaining
+        """What it may still use; ``run.budget.words()`` says it to a model in one sentence."""
+        attempt, clock = self._progress.attempt, self._progress.equipment.clock
+        deadline_ms = self._row.deadline_ms
+        left_s = None if deadline_ms is None else (deadline_ms - clock.now_ms()) / 1000
+        return attempt.meter.remaining(ran_s=attempt.ran_s, deadline_s=left_s)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What this attempt was warned of so far: loops, prompts that nearly fill their window."""
+        return list(self._progress.attempt.warnings)
+
+    def warnings_for_model(self) -> str:
+        """The latest warnings as a short text for a prompt; empty if there are none."""
+        latest = self._progress.attempt.warnings[-WARNINGS_FOR_MODEL:]
+        return "" if not latest else "Warnings: " + " ".join(f"({n}) {words}" for n, words in enumerate(latest, 1))
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -110,6 +125,7 @@ class Run:
         key: str | None = None,
         returns: Any = None,
         model_tokens: int | None = None,
+        check: Callable[[Any], bool] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call ``function(*args, **kwargs)`` under the guard of ``resource`` and remember what it returned.
@@ -125,17 +141,22 @@ class Run:
             key: stands for the arguments in the step's identity; needed where they have no JSON form.
             returns: any type that pydantic can read from JSON.
             model_tokens: estimate of what the call takes, held in the run's and the resource's budgets.
+            check: whether an answer is usable; one that is not (a model's malformed output) is a failure of the
+                resource and is tried again under its ``retry`` settings and budget.
 
         A ``once`` call whose function raised may have taken effect, unless the dependency said that the request
         was wrong (4xx): the step then stays begun, and later attempts of the run end as ``unknown_outcome``.
 
         Raises:
-            Overloaded: the resource refused. BudgetExhausted: the run's own ceiling is reached.
+            Overloaded: the resource refused. LoopDetected: it was made too often without
+                getting anywhere. UnusableResult: no answer passed ``check``.
+            BudgetExhausted: the run's own ceiling is reached and its budget says ``at_ceiling: fail``; otherwise the
+                run is paused here.
             UnknownOutcome: a ``once`` step was begun by an attempt that vanished.
             StepNotSerializable: arguments or result have no JSON form. UnknownResource: nothing of that name.
             Exception: whatever the function raised; failures are not remembered.
         """
-        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens)
+        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens, check)
         return await make_call(wish, self._progress)
 
     @asynccontextmanager

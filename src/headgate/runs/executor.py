@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from headgate.config.settings import WorkflowSettings
 from headgate.errors import StepNotSerializable, UnknownWorkflow
 from headgate.guard.ambient import Ambient, ambient
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.runs import verdict
+from headgate.runs import escalation, verdict
 from headgate.runs.attempt import GRACE_S, Attempt, AttemptStopped, Stop
 from headgate.runs.context import Run
 from headgate.runs.progress import Equipment, Progress
@@ -46,12 +45,15 @@ class Executor:
         self._registry = registry
         self._equipment = equipment
         self._ranks = {lane: rank for rank, lane in enumerate(equipment.settings.lanes)}
-        self._plain = WorkflowSettings()
 
     async def carry_out(self, attempt: Attempt) -> Verdict:
         """Run the workflow and judge how it ended. Never raises."""
         progress = Progress(attempt, self._equipment)
         attempt.entered = True
+        if attempt.run.attempts:
+            decided = await escalation.before_attempt(attempt, progress.workflow, self._equipment)
+            if decided is not None:
+                return verdict.of_stop(attempt) or decided
         result: str | None = None
         error: BaseException | None = None
         try:
@@ -65,7 +67,10 @@ class Executor:
         attempt.closed = True
         if attempt.open_calls:
             await self._end_calls_left(attempt)
-        return self._judge(attempt, progress, result, error)
+        outcome = self._judge(attempt, progress, result, error)
+        if type(outcome) is Finish and outcome.exhausted:
+            return await escalation.after_failure(outcome, attempt, progress.workflow, self._equipment)
+        return outcome
 
     def _ready(self, attempt: Attempt, progress: Progress) -> tuple[Workflow, tuple[Any, ...]]:
         record = attempt.run
@@ -104,11 +109,11 @@ class Executor:
     async def _end_calls_left(self, attempt: Attempt) -> None:
         """The workflow has ended, but tasks that it started are still in calls.
 
-        For a drain they are let finish, because what they do is remembered. Otherwise nobody wants them.
+        For a drain or a pause they are let finish, because what they do is remembered. Otherwise nobody wants them.
         """
         mine = asyncio.current_task()
         while left := attempt.open_calls - {mine}:
-            finishing = attempt.stop is Stop.STEP
+            finishing = attempt.stop in (Stop.STEP, Stop.BUDGET)
             if not finishing:
                 for task in left:
                     task.cancel()
@@ -134,12 +139,11 @@ class Executor:
             return Finish(RunState.FAILED, Reason.ERROR, describe(error))
         if isinstance(error, asyncio.CancelledError):
             return Finish(RunState.FAILED, Reason.INTERRUPTED, "the workflow cancelled itself")
-        settings = self._equipment.settings.workflows.get(attempt.run.workflow, self._plain)
         return verdict.of_error(
             error,
             attempt,
             unknown=progress.journal.unknown,
-            attempts_at_most=settings.attempts,
+            attempts_at_most=progress.workflow.attempts,
             now_ms=self._equipment.clock.now_ms(),
             rng=self._equipment.rng,
         )

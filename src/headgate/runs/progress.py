@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from headgate.clock import Clock
-from headgate.config.settings import GateSettings
+from headgate.config.settings import GateSettings, WorkflowSettings
 from headgate.guard.registry import Resources
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy.degrade import Active
 from headgate.runs.attempt import Attempt
 from headgate.runs.degrading import Ladder, Ladders
+from headgate.runs.experience import Experience
 from headgate.runs.journal import StepJournal
+from headgate.runs.loops import LoopWatch
 from headgate.store.protocols import Store
 
 
@@ -29,18 +31,25 @@ class Equipment:
     rng: Random
     bus: EventBus
     ladders: Ladders
+    experience: Experience = field(default_factory=Experience)
+
+
+PLAIN = WorkflowSettings()
+"""What a workflow without settings has."""
 
 
 class Progress:
     """How far an attempt has come."""
 
-    __slots__ = ("_journal", "attempt", "equipment", "ladder", "meter")
+    __slots__ = ("_journal", "_loops", "attempt", "equipment", "ladder", "meter", "workflow")
 
     def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
         self.attempt = attempt
         self.equipment = equipment
         self.meter = attempt.meter
         self._journal: StepJournal | None = None
+        self._loops: LoopWatch | None = None
+        self.workflow: WorkflowSettings = equipment.settings.workflows.get(attempt.run.workflow, PLAIN)
         self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
 
     @property
@@ -49,6 +58,18 @@ class Progress:
         if self._journal is None:
             self._journal = StepJournal(self.attempt, self.equipment.store.journal)
         return self._journal
+
+    @property
+    def loops(self) -> LoopWatch | None:
+        """The loop detection, unless the workflow has none."""
+        if self._loops is None and self.workflow.loops is not None:
+            self._loops = LoopWatch(self.workflow.loops, self.attempt, self.tell)
+        return self._loops
+
+    def tell(self, name: str, **fields: Any) -> None:
+        """Emit an event about this run."""
+        if self.equipment.bus.active:
+            self.equipment.bus.emit(name, **whose(self.attempt), **fields)
 
     @property
     def active(self) -> Active:

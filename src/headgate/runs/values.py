@@ -19,20 +19,20 @@ LAST_FRAMES = 4
 LONGEST_FRAME = 200
 
 
-def to_json(value: Any, *, what: str) -> str:
+def to_json(value: Any, *, what: str, at_most: int = LARGEST_JSON) -> str:
     """Canonical JSON text of ``value``.
 
     Raises:
-        StepNotSerializable: it has no JSON form, is not valid Unicode, or is larger than ``LARGEST_JSON``.
+        StepNotSerializable: it has no JSON form, is not valid Unicode, or is larger than ``at_most`` bytes.
     """
     text = encode(value, what=what)
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
         raise StepNotSerializable(f"{what} cannot be written as JSON: {error}") from error
-    if size > LARGEST_JSON:
+    if size > at_most:
         raise StepNotSerializable(
-            f"{what} has {size} bytes as JSON; at most {LARGEST_JSON} are kept. Store it elsewhere and return where."
+            f"{what} has {size} bytes as JSON; at most {at_most} are kept. Store it elsewhere and return where."
         )
     return text
 

@@ -10,14 +10,16 @@ from headgate.errors import (
     BudgetExhausted,
     Expired,
     LeaseLost,
+    LoopDetected,
     Overloaded,
     StoreError,
     UnknownOutcome,
+    UnusableResult,
 )
 from headgate.guard import classify
 from headgate.model.outcome import Outcome
 from headgate.model.reason import Reason
-from headgate.model.run import RunState
+from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy import backoff
 from headgate.runs.attempt import Attempt, AttemptStopped, Stop
@@ -28,6 +30,7 @@ BACKOFF_S = 1.0
 BACKOFF_AT_MOST_S = 60.0
 HINT_AT_MOST_S = 600.0
 """The longest hint of a refusal that a run waits for."""
+THROTTLED_AT_MOST_S = 86400.0
 _REASONS = {
     Outcome.TIMEOUT: Reason.TIMEOUT,
     Outcome.OVERLOADED: Reason.PROVIDER_OVERLOADED,
@@ -48,6 +51,8 @@ class Finish:
     reason: str
     detail: str | None = None
     result: str | None = None
+    exhausted: bool = False
+    """It could have been tried again, but its attempts are used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,20 @@ class TryAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The run waits until somebody raises its ceiling."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveAlone:
     """Nothing is to be written: the lease is lost, or the run was suspended already."""
 
     lost: bool
 
 
-Verdict = Finish | PutBack | TryAgain | LeaveAlone
+Verdict = Finish | PutBack | TryAgain | Pause | LeaveAlone
 
 
 def of_stop(attempt: Attempt) -> Verdict | None:
@@ -91,8 +103,17 @@ def of_stop(attempt: Attempt) -> Verdict | None:
             return Finish(RunState.CANCELLED, Reason.CANCELLED)  # the row says who asked
         case Stop.NOW:
             return PutBack(Reason.DRAINING)
+        case Stop.BUDGET:
+            return _at_ceiling(attempt) if attempt.signalled else None
+        case Stop.LOOP:
+            return Finish(RunState.FAILED, Reason.LOOP_DETECTED, attempt.loop)
         case Stop.STEP:
             return PutBack(Reason.DRAINING) if attempt.signalled else None
+
+
+def _at_ceiling(attempt: Attempt) -> Verdict:
+    words = str(attempt.ceiling)
+    return Finish(RunState.FAILED, Reason.BUDGET_EXHAUSTED, words) if attempt.ceiling_fails else Pause(words)
 
 
 def of_error(
@@ -106,31 +127,63 @@ def of_error(
 ) -> Verdict:
     """The verdict on an exception that left the workflow. ``unknown``: a begun ``once`` step, if there is one."""
     cause = leading(error)
-    deadline_ms = attempt.run.deadline_ms
+    certain = _certain(cause, attempt.run.deadline_ms, now_ms)
+    if certain is not None:
+        return certain
+    reason, again, hint_s, throttled = _how_it_failed(cause, attempt, now_ms)
+    if unknown is not None and (again or reason is not Reason.ERROR):
+        words = f"{unknown.function} on {unknown.resource} may have taken effect. {describe(cause)}"
+        return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, words)
+    run = attempt.run
+    if again and throttled:
+        wake_ms = _after_throttle_ms(run, hint_s, now_ms, rng)
+        if wake_ms is not None:
+            return TryAgain(wake_ms, run.attempts, describe(cause))
+        again = False
+    made = run.attempts + 1
+    # More than that many were made only if people allowed another round.
+    allowed = attempts_at_most * (1 + run.attempts // attempts_at_most)
+    if again and made < allowed:
+        wake_ms = now_ms + _wait_ms(made - 1, hint_s, rng)
+        if run.deadline_ms is None or wake_ms < run.deadline_ms:
+            return TryAgain(wake_ms, made, describe(cause))
+    return Finish(RunState.FAILED, reason, describe(cause), exhausted=again and made >= allowed)
+
+
+def _certain(cause: BaseException, deadline_ms: int | None, now_ms: int) -> Verdict | None:
+    """The verdict on errors that leave no choice."""
     match cause:
         case AttemptStopped() | LeaseLost():
             return LeaveAlone(lost=True)
         case BudgetExhausted():
             return Finish(RunState.FAILED, Reason.BUDGET_EXHAUSTED, describe(cause))
+        case LoopDetected():
+            return Finish(RunState.FAILED, Reason.LOOP_DETECTED, describe(cause))
         case UnknownOutcome():
             return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, describe(cause))
         case ApprovalDenied():
             return Finish(RunState.FAILED, Reason.APPROVAL_DENIED, describe(cause))
         case Expired() | Overloaded(reason=Reason.DEADLINE_UNREACHABLE) if _passed(deadline_ms, now_ms):
             return Finish(RunState.EXPIRED, Reason.DEADLINE_PASSED, describe(cause))
-    reason, again, hint_s = _how_it_failed(cause, attempt, now_ms)
-    if unknown is not None and (again or reason is not Reason.ERROR):
-        words = f"{unknown.function} on {unknown.resource} may have taken effect. {describe(cause)}"
-        return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, words)
-    made = attempt.run.attempts + 1
-    if again and made < attempts_at_most:
-        own_s = backoff.delay_s(made - 1, base_s=BACKOFF_S, most_s=BACKOFF_AT_MOST_S, jitter=rng.uniform(0.5, 1.0))
-        if hint_s is not None:  # jittered upward, so that those told the same moment do not come back together
-            own_s = max(own_s, min(hint_s, HINT_AT_MOST_S) * rng.uniform(1.0, 1.25))
-        wake_ms = now_ms + max(1, round(1000 * own_s))
-        if deadline_ms is None or wake_ms < deadline_ms:
-            return TryAgain(wake_ms, made, describe(cause))
-    return Finish(RunState.FAILED, reason, describe(cause))
+    return None
+
+
+def _after_throttle_ms(run: RunRecord, hint_s: float | None, now_ms: int, rng: Random) -> int | None:
+    """When a run that met a lack of room is tried again. That is no failed attempt: it ends at the deadline only, or
+    without one a day after the first start, because nothing waits for ever."""
+    started_ms = now_ms if run.started_ms is None else run.started_ms
+    latest_ms = started_ms + round(1000 * THROTTLED_AT_MOST_S) if run.deadline_ms is None else run.deadline_ms
+    wake_ms = now_ms + _wait_ms(run.term - 1, hint_s, rng)
+    if wake_ms >= latest_ms and hint_s is not None:
+        wake_ms = now_ms + round(1000 * hint_s)  # without the jitter it may still be in time
+    return wake_ms if wake_ms < latest_ms else None
+
+
+def _wait_ms(nth: int, hint_s: float | None, rng: Random) -> int:
+    own_s = backoff.delay_s(max(0, nth), base_s=BACKOFF_S, most_s=BACKOFF_AT_MOST_S, jitter=rng.uniform(0.5, 1.0))
+    if hint_s is not None:  # jittered upward, so that those told the same moment do not come back together
+        own_s = max(own_s, min(hint_s, HINT_AT_MOST_S) * rng.uniform(1.0, 1.25))
+    return max(1, round(1000 * own_s))
 
 
 def leading(error: BaseException) -> BaseException:
@@ -138,7 +191,7 @@ def leading(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [leading(one) for one in error.exceptions]
-    for kinds in (AttemptStopped, UnknownOutcome, BudgetExhausted, ApprovalDenied):
+    for kinds in (AttemptStopped, UnknownOutcome, BudgetExhausted, LoopDetected, ApprovalDenied):
         for leaf in leaves:
             if isinstance(leaf, kinds):
                 return leaf
@@ -150,19 +203,22 @@ def _passed(deadline_ms: int | None, now_ms: int) -> bool:
     return deadline_ms is not None and now_ms >= deadline_ms - CLOCKS_APART_MS
 
 
-def _how_it_failed(error: BaseException, attempt: Attempt, now_ms: int) -> tuple[str, bool, float | None]:
-    """Reason, whether the run may be tried again, and the hint on when."""
+def _how_it_failed(error: BaseException, attempt: Attempt, now_ms: int) -> tuple[str, bool, float | None, bool]:
+    """Reason, whether the run may be tried again, the hint on when, and whether it only met a lack of room."""
     if isinstance(error, Overloaded):
-        return error.reason, error.retryable, error.retry_after_s
+        return error.reason, error.retryable, error.retry_after_s, error.retryable
     if isinstance(error, StoreError):
-        return Reason.STORE_UNAVAILABLE, True, None
+        return Reason.STORE_UNAVAILABLE, True, None, False
     if isinstance(error, Expired):
-        return Reason.TIMEOUT, True, None
+        return Reason.TIMEOUT, True, None, False
+    if isinstance(error, UnusableResult):
+        return Reason.ERROR, True, None, False
     if not _from_a_call(error, attempt):
-        return Reason.ERROR, False, None
+        return Reason.ERROR, False, None, False
     result = classify.of_error(error, now_ms=now_ms)
     reason = _REASONS.get(result.outcome, Reason.ERROR)
-    return reason, result.outcome in _RETRYABLE, result.retry_after_s
+    throttled = result.outcome is Outcome.OVERLOADED and result.status is not None
+    return reason, result.outcome in _RETRYABLE, result.retry_after_s, throttled
 
 
 def _from_a_call(error: BaseException, attempt: Attempt) -> bool:

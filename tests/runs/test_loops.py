@@ -1,0 +1,163 @@
+"""Runs that repeat themselves: warned, refused, stopped; and runs that only look like it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from headgate.errors import LoopDetected
+from headgate.model.reason import Reason
+from headgate.model.run import RunState
+from headgate.runs.context import Run
+
+from .bench import Bench, on_bench
+
+CALM: dict[str, Any] = {"tool": {"retry": {"attempts": 1}, "breaker": None}, "other": {}}
+
+
+async def broken(what: str) -> None:
+    raise ValueError(f"{what} is broken")
+
+
+def test_a_call_that_fails_again_and_again_is_warned_refused_and_stopped(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        notes: list[str] = []
+        refusals: list[dict[str, Any]] = []
+        warned: list[str] = []
+
+        async def job(run: Run) -> None:
+            while True:
+                try:
+                    await run.call("tool", broken, "disk")
+                except LoopDetected as refusal:
+                    refusals.append(json.loads(refusal.as_tool_result()))
+                except ValueError as error:
+                    notes.append(" ".join(getattr(error, "__notes__", [])))
+                warned[:] = [*run.warnings, run.warnings_for_model()]
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit())
+        assert (ended.state, ended.reason) == (RunState.FAILED, Reason.LOOP_DETECTED)
+        assert "failed 8 times" in (ended.detail or "")
+        assert [bool(note) for note in notes] == [False, False, True, True, True]
+        assert "3 times in a row" in notes[2]
+        assert [(one["executed"], one["why"], one["count"]) for one in refusals] == [
+            (False, "failing", 6),
+            (False, "failing", 7),
+        ]
+        assert warned[-1].startswith("Warnings: (1) ")
+        told = [(event.fields["outcome"], event.fields["count"]) for event in bench.told("loop_warned")]
+        assert told == [*(("warned", n) for n in (3, 4, 5)), ("refused", 6), ("refused", 7), ("stopped", 8)]
+
+    on_bench(tmp_path, main, tools=CALM)
+
+
+def test_a_refused_call_that_nobody_catches_ends_the_run(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            while True:
+                await run.call("tool", bench.do, "look")
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit())
+        assert (ended.state, ended.reason) == (RunState.FAILED, Reason.LOOP_DETECTED)
+        assert bench.ledger["look"] == 3
+
+    loops = {"warn": 2, "refuse": 3, "stop": 4}
+    on_bench(tmp_path, main, workflows={"job": {"loops": loops}})
+
+
+def test_detection_can_be_left_out(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> int:
+            for _ in range(30):
+                await run.call("tool", bench.do, "look")
+            return len(run.warnings)
+
+        bench.workflow(job)
+        await bench.worker()
+        assert (await bench.ended(await bench.submit())).result == "0"
+
+    on_bench(tmp_path, main, workflows={"job": {"loops": None}})
+
+
+def test_maps_votes_and_patient_polling_are_no_loops(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        polls = 0
+
+        async def vote(question: str) -> str:
+            await bench.passes(1.0)
+            return "yes"
+
+        async def status() -> str:
+            nonlocal polls
+            polls += 1
+            return "running" if polls < 11 else "done"
+
+        async def same(page: int) -> str:
+            return "nothing found"
+
+        async def job(run: Run) -> int:
+            await asyncio.gather(*(run.call("large", vote, "well?") for _ in range(12)))
+            await asyncio.gather(*(run.call("tool", same, page) for page in range(40)))
+            while await run.call("other", status, effect="pure") != "done":
+                await bench.passes(5.0)
+            return len(run.warnings)
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit())
+        assert (ended.state, ended.result) == (RunState.SUCCEEDED, "0")
+        assert bench.told("loop_warned") == []
+
+    on_bench(tmp_path, main)
+
+
+def test_a_resumed_run_does_not_count_its_memories(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> int:
+            await asyncio.gather(*(run.call("tool", bench.do, "vote", 1.0) for _ in range(9)))
+            await run.approval("replies", "go on?")
+            await run.call("tool", bench.do, "vote", 1.0)
+            return len(run.warnings)
+
+        bench.workflow(job)
+        await bench.worker()
+        run_id = await bench.submit()
+        async with asyncio.timeout(50.0):
+            while not (asked := await bench.store.approvals.waiting(queue=None, tenant=None, limit=1)):
+                await bench.passes(0.1)
+        await bench.store.approvals.decide(
+            asked[0].id, tenant=None, approved=True, by="kim", note=None, now_ms=bench.clock.now_ms()
+        )
+        ended = await bench.ended(run_id)
+        assert (ended.state, ended.result) == (RunState.SUCCEEDED, "0")
+
+    on_bench(tmp_path, main, tools={"tool": {"concurrency": 16}})
+
+
+def test_refusals_by_a_limit_are_no_failures(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        class Busy(Exception):
+            status_code = 429
+
+        async def busy() -> None:
+            raise Busy
+
+        async def job(run: Run) -> int:
+            for _ in range(12):
+                try:
+                    await run.call("tool", busy)
+                except Busy:
+                    await bench.passes(1.0)
+            return len(run.warnings)
+
+        bench.workflow(job)
+        await bench.worker()
+        assert (await bench.ended(await bench.submit())).result == "0"
+
+    on_bench(tmp_path, main, tools=CALM)
