@@ -87,3 +87,7 @@ def at_rest(resource: Resource) -> bool:
 def usage_answer(tokens: int) -> dict[str, Any]:
     """An answer that reports its usage, as chat APIs do."""
     return {"usage": {"prompt_tokens": tokens - 1, "completion_tokens": 1}}
+
+
+QUIET_MODEL: dict[str, Any] = {"retry": {"attempts": 1}, "breaker": None}
+"""A model without breaker and retries."""

@@ -23,10 +23,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import Overloaded
-from headgate.guard import ambient, last_resort
+from headgate.guard import ambient, classify, last_resort
 from headgate.guard.call import Call
 from headgate.guard.slot import Slot, SlotState
 from headgate.guard.timer_wheel import wheel_of
+from headgate.guard.turnstile import Turnstile
 from headgate.guard.waiting import wait_in_thread, wait_on_loop
 
 if TYPE_CHECKING:
@@ -166,6 +167,12 @@ def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
             threading.Event().wait(again.delay_s)
 
 
+def reap(turnstile: Turnstile, now: float) -> None:
+    """End the slots whose holders have vanished without ending them."""
+    while turnstile.abandoned:
+        turnstile.leave(turnstile.abandoned.popleft(), classify.IGNORED, now)
+
+
 async def acquire(call: Call) -> Slot:
     """A slot that is held, ready for its call.
 
@@ -174,6 +181,8 @@ async def acquire(call: Call) -> Slot:
     """
     now = call.clock.monotonic()
     turnstile = call.turnstile
+    if turnstile.abandoned:
+        reap(turnstile, now)
     slot = call.new_slot(now)
     if slot.paid is not None:
         try:
@@ -203,6 +212,8 @@ def acquire_sync(call: Call) -> Slot:
     """As `acquire`, blocking the calling thread."""
     now = call.clock.monotonic()
     turnstile = call.turnstile
+    if turnstile.abandoned:
+        reap(turnstile, now)
     slot = call.new_slot(now)
     if slot.paid is not None:
         try:

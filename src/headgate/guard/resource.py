@@ -20,7 +20,7 @@ from headgate.guard.call import Call
 from headgate.guard.controls import Pause, check_end, override_of
 from headgate.guard.last_resort import StaleAnswers
 from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed
-from headgate.guard.slot import Slot
+from headgate.guard.slot import Slot, SlotState
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
 from headgate.guard.waiting import running_loop
@@ -178,6 +178,7 @@ class Resource(Guarded):
 
     def statistics(self) -> ResourceStatistics:
         """One consistent snapshot."""
+        guard.reap(self.turnstile, self.clock.monotonic())
         return self.turnstile.statistics()
 
     def healthy(self, check: C) -> C:
@@ -256,6 +257,12 @@ class SlotContext:
         self._call: Call | None = None
         self._slot: Slot | None = None
         self._cutoff: guard.Cutoff | None = None
+
+    def __del__(self) -> None:
+        """A slot that was entered and thrown away comes back with the next call or look. Not at once: this may run
+        at any moment, also while the resource's lock is held."""
+        if self._call is not None and self._slot is not None and self._slot.state is SlotState.HELD:
+            self._call.turnstile.abandoned.append(self._slot)
 
     def result(self, value: Any) -> None:
         """The block got this answer: end the slot now with what it says (usage, status, headers)."""

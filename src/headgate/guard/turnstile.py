@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -62,6 +63,7 @@ class Turnstile:
         self.tokens = tokens
         self.inflight = 0
         self.calls = 0
+        self.abandoned: deque[Slot] = deque()
         self.run_retries = run_retries or SharedRunRetries()
         self._retries = Retries(settings.retry, self.evidence.retry_budget, self.run_retries, rng)
         self._settings = settings
