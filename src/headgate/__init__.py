@@ -13,12 +13,14 @@ from headgate.errors import (
     HeadgateError,
     InvalidRequest,
     LeaseLost,
+    LoopDetected,
     Overloaded,
     Rejected,
     StoreError,
     UnknownOutcome,
     UnknownResource,
     UnknownWorkflow,
+    UnusableResult,
 )
 from headgate.gate import Gate
 from headgate.guard.ambient import Ambient, ambient, current_resource, idempotency_key
@@ -44,6 +46,8 @@ __all__ = [
     "Expired",
     "LeaseLost",
     "BudgetExhausted",
+    "LoopDetected",
+    "UnusableResult",
     "ApprovalDenied",
     "UnknownOutcome",
     "UnknownResource",
