@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+from headgate.errors import StoreError
+from headgate.model.run import RunState
 from headgate.runs.context import Run
 
 from .bench import Bench, on_bench, vanish
@@ -113,3 +116,39 @@ def test_a_fallback_of_the_guard_counts_as_degraded(tmp_path: Path) -> None:
 
     models = {"large": {"concurrency": 1, "queue": {"max_age": 0.5}, "fallback": "small"}, "small": {}}
     on_bench(tmp_path, main, models=models)
+
+
+def test_a_choice_is_durable_before_any_branch_acts_on_it(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        durable: list[int] = []
+        failing = [True]
+
+        async def look(run_id: str, hits: int) -> int:
+            steps = await bench.store.runs.steps(run_id)
+            durable.append(sum(step.function == "knob" for step in steps))
+            return hits
+
+        async def job(run: Run) -> None:
+            hits = run.knob("hits", 20)
+            branches = [run.call("tool", look, run.id, hits, key=str(number)) for number in range(3)]
+            first, *others = await asyncio.gather(*branches, return_exceptions=True)
+            assert isinstance(first, StoreError)  # it tried to write the choice; the next branch did
+            assert others == [5, 5]
+
+        bench.workflow(job)
+        bench.pressure = 0.9
+        record = bench.store.journal.record
+
+        async def slow(*args: Any) -> bool:
+            await asyncio.sleep(0.01)
+            if failing:
+                failing.clear()
+                raise StoreError("the disk is full")
+            return await record(*args)
+
+        bench.store.journal.record = slow  # type: ignore[method-assign]
+        await bench.worker()
+        assert (await bench.ended(await bench.submit())).state is RunState.SUCCEEDED
+        assert durable == [1, 1]
+
+    on_bench(tmp_path, main, workflows=WORKFLOWS)

@@ -38,9 +38,15 @@ async def ask(queue: str, payload: Any, progress: Progress) -> dict[str, Any]:
     if known is not None:
         answer: dict[str, Any] = decode(known.result or "{}")
         return answer
-    async with attempt.alone():  # suspending the run takes the fence away from calls still in flight
-        await journal.write_choices()
-        return await _put(queue, text, place, settings, progress)
+    try:
+        async with attempt.alone():  # suspending the run takes the fence away from calls still in flight
+            await journal.write_choices()
+            return await _put(queue, text, place, settings, progress)
+    except ApprovalDenied:
+        raise  # this question has its answer; the same one again is another
+    except BaseException:
+        journal.give_back(place)
+        raise
 
 
 async def _put(

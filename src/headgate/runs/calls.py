@@ -61,20 +61,21 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 loops.remembered(call, known.result)
             _tell(progress, "step_replayed", place, known.effect)
             return from_json(known.result, wish.returns)
-        if journal.begun(place.key):
-            raise UnknownOutcome(f"{place.function} on {place.resource} (step {place.seq})")
-        begun = 0 if loops is None else loops.begin(call, place, pure=pure)
-        await journal.write_choices()
-        await attempt.may_call()
-        account = await _hold(wish, progress)
-        with attempt.performing_here():
-            try:
-                step = await _perform(wish, place, progress, account)
-            except Exception as error:
-                if loops is not None and _is_failure(error, progress):
-                    loops.failed(call, place, error, begun)
-                raise
-            await journal.record(step)
+        with journal.tentative(place):
+            if journal.begun(place.key):
+                raise UnknownOutcome(f"{place.function} on {place.resource} (step {place.seq})")
+            begun = 0 if loops is None else loops.begin(call, place, pure=pure)
+            await journal.write_choices()
+            await attempt.may_call()
+            account = await _hold(wish, progress)
+            with attempt.performing_here():
+                try:
+                    step = await _perform(wish, place, progress, account)
+                except Exception as error:
+                    if loops is not None and _is_failure(error, progress):
+                        loops.failed(call, place, error, begun)
+                    raise
+                await journal.record(step)
         if loops is not None:
             loops.succeeded(call, place, step.result, begun, pure=pure)
         _tell(progress, "step_remembered", place, step.effect)

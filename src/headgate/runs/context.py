@@ -132,7 +132,8 @@ class Run:
 
         The answer is a JSON value (what the function returned, written as JSON and read back), or a ``returns`` if
         that is given. It is durable before this returns; when the run is resumed or retried, it is answered from
-        memory. The step is known by resource, function, arguments and how often the same was asked before.
+        memory. The step is known by resource, function, arguments and how often the same was done before: a call
+        that failed and is made again by the workflow is the same step, with the same idempotency key.
 
         Args:
             effect: ``pure`` (may be repeated), ``idempotent`` (may be repeated with the same idempotency key,
@@ -152,7 +153,8 @@ class Run:
                 getting anywhere. UnusableResult: no answer passed ``check``.
             BudgetExhausted: the run's own ceiling is reached and its budget says ``at_ceiling: fail``; otherwise the
                 run is paused here.
-            UnknownOutcome: a ``once`` step was begun by an attempt that vanished.
+            UnknownOutcome: a ``once`` step was begun before, by this attempt or one that vanished, and nobody knows
+                how it ended.
             StepNotSerializable: arguments or result have no JSON form. UnknownResource: nothing of that name.
             Exception: whatever the function raised; failures are not remembered.
         """

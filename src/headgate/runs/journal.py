@@ -8,8 +8,10 @@ the workflow sees it.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,8 @@ class Place:
     resource: str
     function: str
     nth: int
+    kin: str
+    """Digest of what it has in common with its repetitions: resource, function and arguments."""
 
 
 def function_name(function: Any) -> str:
@@ -70,25 +74,49 @@ class StepJournal:
         self.steps: dict[str, Step] = {step.key: step for step in steps}
         self._next_seq = max((step.seq for step in steps), default=-1) + 1
         self._nth: Counter[str] = Counter()
+        self._given_back: dict[str, list[int]] = {}
+        """Heaps of numbers below ``_nth`` whose calls are not remembered, by kin."""
         self._choices: list[Step] = []
+        """Made and not yet known to be written."""
+        self._writing = asyncio.Lock()
 
     def place(self, resource: str, function: str, identity: str) -> Place:
-        """The place of the next call with this identity: how often it was asked for before counts."""
-        base = digest(resource, function, identity)
-        nth = self._nth[base]
-        self._nth[base] += 1
-        return self._placed(digest(base, str(nth)), resource, function, nth)
+        """The place of the next call with this identity: the lowest number that no call of this attempt has."""
+        kin = digest(resource, function, identity)
+        given_back = self._given_back.get(kin)
+        if given_back:
+            nth = heapq.heappop(given_back)
+        else:
+            nth = self._nth[kin]
+            self._nth[kin] += 1
+        return self._placed(digest(kin, str(nth)), resource, function, nth, kin)
+
+    def give_back(self, place: Place) -> None:
+        """The call at this place ended and is not remembered. The next one with its identity takes its number, so
+        that a workflow that repeats a failed call repeats the same step: with the same idempotency key, and not at
+        all if it is a begun ``once`` step. A number of its own would shift those of later calls on a resumed run.
+        """
+        heapq.heappush(self._given_back.setdefault(place.kin, []), place.nth)
+
+    @contextmanager
+    def tentative(self, place: Place) -> Iterator[None]:
+        """What is done inside ends with the step remembered, or gives its place back."""
+        try:
+            yield
+        except BaseException:
+            self.give_back(place)
+            raise
 
     def fixed_place(self, resource: str, function: str, identity: str) -> Place:
         """The one place with this identity."""
-        return self._placed(digest(resource, function, identity), resource, function, 0)
+        return self._placed(digest(resource, function, identity), resource, function, 0, "")
 
-    def _placed(self, key: str, resource: str, function: str, nth: int) -> Place:
+    def _placed(self, key: str, resource: str, function: str, nth: int, kin: str) -> Place:
         known = self.steps.get(key)
         if known is not None:
-            return Place(key, known.seq, resource, function, nth)
+            return Place(key, known.seq, resource, function, nth, kin)
         self._next_seq += 1
-        return Place(key, self._next_seq - 1, resource, function, nth)
+        return Place(key, self._next_seq - 1, resource, function, nth, kin)
 
     def done(self, key: str) -> Step | None:
         """The step, if it is remembered as done."""
@@ -136,10 +164,18 @@ class StepJournal:
         self._choices.append(step)
 
     async def write_choices(self) -> None:
-        """Write the choices made since the last time: calls that follow may depend on them."""
-        if self._choices:
-            choices, self._choices = self._choices, []
+        """Return once all choices made so far are written: calls that follow may depend on them. Branches that come
+        while another one writes wait for it; what could not be written stays to be written.
+
+        Raises:
+            AttemptStopped: the lease is lost. StoreError: they could not be written.
+        """
+        if not self._choices:
+            return
+        async with self._writing:
+            choices = list(self._choices)
             await asyncio.gather(*(self.record(step) for step in choices))
+            del self._choices[: len(choices)]
 
     @property
     def _fence(self) -> tuple[str, str, int]:
