@@ -213,11 +213,15 @@ class Call:
         deadline, own_s = self.whose.deadline, self.options.timeout
         if deadline is None and own_s is None:
             return False
+        left_s = math.inf if deadline is None else deadline - self.clock.monotonic()
+        if own_s is not None and own_s < left_s:
+            left_s = own_s
+        if left_s >= self.resource.timeout_s:  # nothing that ends well takes longer
+            return False
         if not self._next_names() and not last_resort.offered(self.options):
             return False
-        left_s = math.inf if deadline is None else deadline - self.clock.monotonic()
         usual_s = self.turnstile.usual_s(least=_EVIDENCE_LEAST)
-        return usual_s is not None and usual_s > min(left_s, math.inf if own_s is None else own_s)
+        return usual_s is not None and usual_s > left_s
 
     def skip_slow(self) -> None:
         """Refuse the slow resource, so that something else answers.

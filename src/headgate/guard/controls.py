@@ -49,6 +49,11 @@ class Controls:
         self._pause: Pause | None = None
         self._override: Override | None = None
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is set; it may have ended meanwhile."""
+        return self._pause is not None or self._override is not None
+
     def pause(self, pause: Pause | None) -> None:
         """Pause, or (``None``) resume."""
         self._pause = pause

@@ -17,6 +17,7 @@ from headgate.guard.model_tokens import TokenHolds
 from headgate.guard.refusals import Denial
 from headgate.guard.slot import Slot, SlotState
 from headgate.model.reason import Reason
+from headgate.policy.breaker import BreakerState
 from headgate.policy.urgency import reachable, urgency
 from headgate.policy.wait_queue import WaitQueue
 
@@ -81,6 +82,10 @@ class Door:
     def limit(self, now: float) -> int:
         """Calls that may be in flight."""
         return self.controls.limit(self._evidence.limiter.limit, now)
+
+    def full_up(self, inflight: int) -> bool:
+        """Whether only a release can help: a quick look before anything is worked out."""
+        return inflight >= self._evidence.limiter.limit and not self.controls.active
 
     def take_room(self, slot: Slot, now: float, *, inflight: int, who: Told) -> float:
         """Take everything scarce for the slot if all of it has room: 0; else seconds to the next chance, or
@@ -209,6 +214,9 @@ class Door:
         """The refusal to be given while nothing is there: paused, or the breaker open."""
         denial: Denial | None = None
         breaker = self._evidence.breaker
+        if not self.controls.active and (breaker is None or breaker.state is BreakerState.CLOSED):
+            self._down_since = None
+            return None
         if (pause := self.controls.paused(now)) is not None:
             denial = Denial(Reason.PAUSED, PAUSE_UNKNOWN_S if pause.until is None else pause.until - now)
         elif breaker is not None and breaker.refuses(now):

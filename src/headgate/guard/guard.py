@@ -19,7 +19,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import Overloaded
@@ -37,7 +37,7 @@ Args = Sequence[Any]
 Kwargs = Mapping[str, Any]
 
 
-async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Coroutine[Any, Any, Any]:
     """Carry ``fn(*args, **kwargs)`` through the guard and return its value, or an answer of last resort.
 
     Raises:
@@ -46,8 +46,12 @@ async def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         TimeoutError: no answer within the timeout.
         BaseException: what the function itself raised, when it is not repeated.
     """
-    if not last_resort.offered(call.options):
-        return await _perform(call, fn, args, kwargs)
+    if last_resort.offered(call.options):
+        return _perform_somehow(call, fn, args, kwargs)
+    return _perform(call, fn, args, kwargs)
+
+
+async def _perform_somehow(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     asked = call.resource
     try:
         value = await _perform(call, fn, args, kwargs)

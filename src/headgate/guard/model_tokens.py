@@ -15,7 +15,6 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from headgate.config.settings import GateSettings, LimitRule, Mode
@@ -66,7 +65,7 @@ class Buckets:
         with self._lock:
             for wish in wishes:
                 arrival = self._arrivals.get(wish.key)
-                taken = take(arrival, replace(wish, amount=amount), now_ms=now_ms)
+                taken = take(arrival, wish, now_ms=now_ms, amount=amount)
                 wait_s = taken.wait_ms / 1000
                 if taken.never or wait_s > most_wait_s:
                     if not wish.shadow:

@@ -95,7 +95,7 @@ class Narration:
         for name, fields in notes:
             self._bus.emit(name, **fields)
 
-    def tell_now(self, name: str, slot: Slot, fields: dict[str, Any]) -> None:
+    def tell_now(self, name: str, slot: Slot, **fields: Any) -> None:
         """Tell one thing about a call at once; no lock is held."""
         if self._bus.active:
             self._bus.emit(name, **self._whose(slot), **fields)

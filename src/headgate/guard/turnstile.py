@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from headgate.clock import Clock
 from headgate.config.settings import Mode, ResourceSettings
@@ -75,6 +74,7 @@ class Turnstile:
         self._queue = self._door.queue
         self._lock = threading.Lock()
         self._narration = Narration(name, kind, settings.queue.depth, bus, self.evidence)
+        self.tell = self._narration.tell_now
         self._outbox = Outbox(self._narration, self.withdraw)
 
     # asking
@@ -90,7 +90,7 @@ class Turnstile:
                 self._pass_in_shadow(slot, now)
             elif self._door.unreachable(slot, now):
                 self._refuse(slot, TOO_LATE, now)
-            elif self._queue.head() is not None or self._attempt(slot, now) > 0:
+            elif self._queue or self._attempt(slot, now) > 0:
                 denial = self._door.denial(slot, now, inflight=self.inflight)
                 if denial is not None:
                     self._refuse(slot, denial, now)
@@ -170,7 +170,7 @@ class Turnstile:
                 slot.state = SlotState.LINGERING
             if self._narration.active:
                 self._narration.finished(slot, result, now, inflight=self.inflight, waiting=self._door.waiting)
-            if self._queue.head() is not None:
+            if self._queue:
                 self._move_on(now)
             pending = self._pending()
         if pending is not None:
@@ -261,10 +261,6 @@ class Turnstile:
         with self._changing():
             self._count_denial(slot, denial, self._clock.monotonic(), shadow=True)
 
-    def tell(self, name: str, slot: Slot, **fields: Any) -> None:
-        """Tell something about a call on this resource."""
-        self._narration.tell_now(name, slot, fields)
-
     def usual_s(self, *, least: int) -> float | None:
         """The p95 of recent successes in seconds; ``None`` while fewer than ``least`` are known."""
         with self._lock:
@@ -315,7 +311,7 @@ class Turnstile:
 
     def _move_on(self, now: float) -> None:
         """Something has changed: turn the line away if nothing is there any more, else start who can start."""
-        if self._queue.head() is not None and (down := self._door.down(now)) is not None:
+        if self._queue and (down := self._door.down(now)) is not None:
             self._turn_away(down, now)
         self._pump(now)
 
@@ -341,7 +337,7 @@ class Turnstile:
             self._outbox.reach(slot)
 
     def _pump(self, now: float) -> None:
-        while (head := self._queue.head()) is not None:
+        while not self._door.full_up(self.inflight) and (head := self._queue.head()) is not None:
             if now >= head.wait_until or self._door.unreachable(head, now):
                 self._queue.discard(head)
                 self._refuse(head, late(head) if now >= head.wait_until else TOO_LATE, now)

@@ -67,6 +67,8 @@ class TenantTurns:
         turn = self._turn(tenant)
         if turn.tag < self._virtual:
             turn.tag = self._virtual
+        if self._waiting == 1 and (alone := self.first()) is not None:
+            self._place(alone, self._turns[alone])
         turn.waiting = True
         self._waiting += 1
         self._place(tenant, turn)
@@ -92,7 +94,7 @@ class TenantTurns:
         turn = self._turns.get(tenant)
         if turn is not None:
             turn.tag += cost / self._weights.get(tenant, 1.0)
-            if turn.waiting:
+            if turn.waiting and self._waiting > 1:  # one alone is placed anew when another joins
                 self._place(tenant, turn)
 
     def _turn(self, tenant: str) -> _Turn:

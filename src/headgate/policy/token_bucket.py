@@ -53,18 +53,21 @@ class Taken:
     """The amount is larger than the bucket."""
 
 
-def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float) -> Taken:
-    """Take ``wish.amount`` at ``now_ms`` given the stored arrival time (``None``: never used).
+def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float, amount: float | None = None) -> Taken:
+    """Take ``wish.amount``, or ``amount``, at ``now_ms`` given the stored arrival time (``None``: never used).
 
     Raises:
         ValueError: rate, window, burst or amount are not positive.
     """
-    if min(wish.per_window, wish.window_ms, wish.size) <= 0 or wish.amount < 0:
+    size = wish.size
+    if amount is None:
+        amount = wish.amount
+    if wish.per_window <= 0 or wish.window_ms <= 0 or size <= 0 or amount < 0:
         raise ValueError(f"a rate needs positive per_window, window and burst: {wish!r}")
     interval_ms = wish.window_ms / wish.per_window
-    depth_ms = wish.size * interval_ms
-    base = now_ms if arrival_ms is None else max(arrival_ms, now_ms)
-    after = base + wish.amount * interval_ms
+    depth_ms = size * interval_ms
+    base = now_ms if arrival_ms is None or arrival_ms < now_ms else arrival_ms
+    after = base + amount * interval_ms
     overshoot_ms = after - now_ms - depth_ms
     if overshoot_ms > 1e-6:
         left = max(0.0, depth_ms - (base - now_ms)) / interval_ms
@@ -74,7 +77,7 @@ def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float) -> Taken:
             overshoot_ms,
             left,
             base - now_ms,
-            never=wish.amount > wish.size,
+            never=amount > size,
         )
     return Taken(True, after, 0.0, (depth_ms - (after - now_ms)) / interval_ms, after - now_ms)
 
