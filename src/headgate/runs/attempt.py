@@ -72,6 +72,7 @@ class Attempt:
         "ended",
         "entered",
         "grace",
+        "leaving",
         "loop",
         "meter",
         "open_calls",
@@ -118,6 +119,8 @@ class Attempt:
         """The ceiling that was reached."""
         self.ceiling_fails = False
         """Reaching it ends the run instead of pausing it."""
+        self.leaving: BaseException | None = None
+        """What the workflow raised to end the whole process; raised again once the run is let go."""
         self.loop: str | None = None
         """What it repeats, when it is stopped for that."""
         self.worked_s = 0.0

@@ -159,16 +159,18 @@ class Carrier:
     async def _carry(self, attempt: Attempt) -> None:
         try:
             outcome = await self._executor.carry_out(attempt)
-        except Exception:  # a defect here, not in the workflow
-            log.exception("run %s: its attempt ended in a defect; its lease will run out", attempt.run.id)
-            outcome = LeaveAlone(lost=True)
-        if attempt.ended:
-            return
-        self._settle(attempt)
-        if isinstance(outcome, Finish):
-            self.ends.put(attempt, self._end(attempt, outcome))
-        else:
-            self._spawn(self._conclude(attempt, outcome))
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # its slot and its lease must not be kept for ever
+            outcome = verdict.of_stop(attempt) or LeaveAlone(lost=True)
+            if not isinstance(error, asyncio.CancelledError):
+                log.exception("run %s: its attempt ended in a defect", attempt.run.id)
+        if not attempt.ended:
+            self._settle(attempt)
+            self._conclude(attempt, outcome)
+        if attempt.leaving is not None:  # it ends the whole process: first write what became of the run
+            await self.until_written(GRACE_S)
+            raise attempt.leaving
 
     def stop(self, attempt: Attempt, reason: Stop) -> None:
         """Ask an attempt to end, and see to it that it does."""
@@ -211,17 +213,15 @@ class Carrier:
             self.abandoned.add(attempt.task)
             attempt.task.add_done_callback(self.abandoned.discard)
         self._settle(attempt)
-        self._spawn(self._conclude(attempt, outcome))
+        self._conclude(attempt, outcome)
 
     def _settle(self, attempt: Attempt) -> None:
         """What becomes of it is decided: its slot is free."""
         attempt.ended = True
-        if attempt.grace is not None:
-            attempt.grace.cancel()
-            attempt.grace = None
-        if attempt.wall_timer is not None:
-            attempt.wall_timer.cancel()
-            attempt.wall_timer = None
+        for timer in (attempt.grace, attempt.wall_timer):
+            if timer is not None:
+                timer.cancel()
+        attempt.grace = attempt.wall_timer = None
         self.carried[attempt.run.lane] -= 1
         if attempt in self.running:
             self.running.discard(attempt)
@@ -235,7 +235,7 @@ class Carrier:
 
     # -- out --------------------------------------------------------------------------------------------------------
 
-    async def _conclude(self, attempt: Attempt, outcome: Verdict) -> None:
+    def _conclude(self, attempt: Attempt, outcome: Verdict) -> None:
         if isinstance(outcome, Finish):
             self.ends.put(attempt, self._end(attempt, outcome))
         elif isinstance(outcome, LeaveAlone):
@@ -243,7 +243,7 @@ class Carrier:
             if not outcome.lost:
                 self._suspended(attempt, Reason.APPROVAL_WAIT, None)
         else:
-            await self._let_go(attempt, outcome)
+            self._spawn(self._let_go(attempt, outcome))
 
     def _end(self, attempt: Attempt, outcome: Finish) -> RunEnd:
         run, meter = attempt.run, attempt.meter
@@ -289,6 +289,9 @@ class Carrier:
                 self._bus.emit("store_failed", operation="let_go", reason=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_AT_MOST_S)
+            except Exception:  # as it cannot be written, somebody else must take the run
+                log.exception("run %s: it cannot be let go; its lease will run out", attempt.run.id)
+                written = _Written.NOT
         self._drop(attempt, lost=written is _Written.NOT)
         if written is _Written.NOT:
             return
@@ -384,13 +387,12 @@ class Carrier:
         if left:
             log.error("%d runs could not be written before leaving; their leases will run out", len(left))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)
-        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an attempt ended in a defect; its lease will run out", exc_info=error)
+            log.error("an attempt ended in a defect", exc_info=error)

@@ -19,7 +19,7 @@ from headgate.guard.ambient import Ambient, ambient
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.runs import escalation, verdict
-from headgate.runs.attempt import GRACE_S, Attempt, AttemptStopped, Stop
+from headgate.runs.attempt import GRACE_S, Attempt, Stop
 from headgate.runs.context import Run
 from headgate.runs.progress import Equipment, Progress
 from headgate.runs.registry import Workflow, WorkflowRegistry
@@ -62,8 +62,12 @@ class Executor:
             with ambient(self._circumstances(attempt)):
                 value = await workflow.function(*arguments)
             result = "null" if value is None else to_json(value, what="what the workflow returned")
-        except (Exception, AttemptStopped, asyncio.CancelledError, SystemExit, BaseExceptionGroup) as raised:  # noqa: BLE001  judged below
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
+            raise
+        except BaseException as raised:  # noqa: BLE001  judged below; extensions raise their own kinds of it (panics)
             error = raised
+            if isinstance(raised, (KeyboardInterrupt, SystemExit)):
+                attempt.leaving = raised
         attempt.closed = True
         if attempt.open_calls:
             await self._end_calls_left(attempt)

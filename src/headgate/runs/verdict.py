@@ -155,6 +155,8 @@ def _certain(cause: BaseException, deadline_ms: int | None, now_ms: int) -> Verd
     match cause:
         case AttemptStopped() | LeaseLost():
             return LeaveAlone(lost=True)
+        case KeyboardInterrupt():
+            return PutBack(Reason.INTERRUPTED)
         case BudgetExhausted():
             return Finish(RunState.FAILED, Reason.BUDGET_EXHAUSTED, describe(cause))
         case LoopDetected():
@@ -205,6 +207,8 @@ def _passed(deadline_ms: int | None, now_ms: int) -> bool:
 
 def _how_it_failed(error: BaseException, attempt: Attempt, now_ms: int) -> tuple[str, bool, float | None, bool]:
     """Reason, whether the run may be tried again, the hint on when, and whether it only met a lack of room."""
+    if isinstance(error, SystemExit):  # counted, so that a workflow that ends its process does not do so for ever
+        return Reason.INTERRUPTED, True, None, False
     if isinstance(error, Overloaded):
         return error.reason, error.retryable, error.retry_after_s, error.retryable
     if isinstance(error, StoreError):
