@@ -1,9 +1,9 @@
 """Keeping the leases of everything a worker holds, with one heartbeat for all.
 
-Every third of a lease the worker says which (run, term) pairs it believes it holds. The answer extends those that
-are still its own; what is missing in it was lost; what somebody wants ended is named. An attempt relies on its
-lease only for the lease's length less a margin, counted from *sending* the last answered heartbeat: by then a
-stale owner must have stopped acting, because another may begin.
+Every third of a lease (counted from sending, not from the answer) the worker says which (run, term) pairs it
+believes it holds. The answer extends those that are still its own; what is missing in it was lost; what somebody
+wants ended is named. An attempt relies on its lease only for the lease's length less a margin, counted from
+*sending* the last answered heartbeat: by then a stale owner must have stopped acting, because another may begin.
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ class LeaseKeeper:
                 async with asyncio.timeout(wait_s):
                     await self._soon.wait()
             self._soon.clear()
-            wait_s = self._lease_s / 3 if await self.beat() else self._lease_s / 15 * self._rng.uniform(0.8, 1.2)
+            sent = self._clock.monotonic()
+            if await self.beat():  # a late answer makes the next one due at once: it extended from when it was sent
+                wait_s = max(0.0, self._lease_s / 3 - (self._clock.monotonic() - sent))
+            else:
+                wait_s = self._lease_s / 15 * self._rng.uniform(0.8, 1.2)
 
     async def beat(self) -> bool:
         """One heartbeat. False if the store could not be asked."""

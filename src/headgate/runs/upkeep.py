@@ -4,6 +4,12 @@ ones wake, unanswered questions expire, and old runs are removed.
 Any number of processes may do this at once: every move is one atomic operation of the store, and whoever comes
 second finds nothing to do. It sleeps until the next due moment that the store knows, and looks again at least once
 a second, because other processes add due moments too.
+
+A lease that ran out means that its holder vanished only if the holder could have extended it. When the store or
+this process stood still (a lock held elsewhere, a suspended machine, a clock set forward), the holders may have been
+held up as well. So after more than half a lease between two answered writes, no run is rescued for one lease:
+heartbeats come every third of a lease, and get through first. A shorter gap leaves them time enough without that.
+Where nothing stood still, which is how a single process crashes, a rescue is as quick as ever.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ from headgate.store.protocols import Moved, Store
 log = logging.getLogger("headgate.runs")
 
 LOOK_S = 1.0
-"""Due moments that other processes stored are found within this time."""
+"""Due moments that other processes stored are found within this time (a quarter of a lease, if that is shorter)."""
 BATCH = 500
 PRUNE_EVERY_S = 3600.0
 PRUNE_BATCH = 1000
@@ -50,11 +56,15 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._prune_at = 0.0
         self._stuck_s = STUCK_S
+        self._look_s = min(LOOK_S, settings.workers.lease / 4)
+        self._answered_ms = clock.now_ms()
+        self._rescue_from = clock.monotonic()
 
     async def start(self) -> None:
         """Begin. The first round comes at once; old runs are first removed within the first minute."""
         if self._task is None:
             self._prune_at = self._clock.monotonic() + self._rng.uniform(0.0, 60.0)
+            self._answered_ms = self._clock.now_ms()
             self._task = asyncio.create_task(self._keep(), name="headgate-upkeep")
 
     async def stop(self) -> None:
@@ -72,8 +82,14 @@ class Upkeep:
         """Do everything that is due now, once; how many runs and questions were moved."""
         upkeep, now_ms = self._store.upkeep, self._clock.now_ms()
         expired = await upkeep.expire(now_ms=now_ms, limit=BATCH)
-        rescued = await upkeep.rescue(now_ms=now_ms, max_crashes=self._settings.workers.max_crashes, limit=BATCH)
+        self._answered()
+        rescued: Sequence[Moved] = ()
+        if self._clock.monotonic() >= self._rescue_from:
+            max_crashes = self._settings.workers.max_crashes
+            # Should it be held up now, it still rescues only what had lapsed before that.
+            rescued = await upkeep.rescue(now_ms=now_ms, max_crashes=max_crashes, limit=BATCH)
         woken = await upkeep.wake(now_ms=now_ms, limit=BATCH)
+        self._answered()
         self._tell("run_expired", expired)
         self._tell("run_rescued", rescued)
         self._tell("run_woken", woken)
@@ -81,6 +97,15 @@ class Upkeep:
         if self._on_waiting is not None and (rescued or woken or unanswered):
             self._on_waiting()
         return len(expired) + len(rescued) + len(woken) + unanswered
+
+    def _answered(self) -> None:
+        """The store took a write. Reads prove nothing: they may pass while heartbeats are held up."""
+        now_ms, lease_s = self._clock.now_ms(), self._settings.workers.lease
+        gap_s = (now_ms - self._answered_ms) / 1000
+        self._answered_ms = now_ms
+        if gap_s > lease_s / 2:
+            self._rescue_from = self._clock.monotonic() + lease_s
+            log.warning("upkeep: nothing was written for %.1f s; no run is rescued for %g s", gap_s, lease_s)
 
     async def _keep(self) -> None:
         while True:
@@ -92,16 +117,16 @@ class Upkeep:
             except Exception as error:  # noqa: BLE001  a failing store must not end the upkeep
                 log.warning("upkeep: %s", error)
                 self._bus.emit("store_failed", operation="upkeep", reason=f"{type(error).__name__}: {error}")
-                wait_s = LOOK_S
+                wait_s = self._look_s
             await self._sleep(wait_s)
 
     async def _until_due(self, moved: int) -> float:
         due_ms = await self._store.upkeep.next_due_ms()
-        wait_s = LOOK_S if due_ms is None else (due_ms - self._clock.now_ms()) / 1000
+        wait_s = self._look_s if due_ms is None else (due_ms - self._clock.now_ms()) / 1000
         if wait_s > 0 or moved:
             self._stuck_s = STUCK_S
-            return min(LOOK_S, max(0.0, wait_s))
-        wait_s, self._stuck_s = self._stuck_s, min(2 * self._stuck_s, LOOK_S)
+            return min(self._look_s, max(0.0, wait_s))
+        wait_s, self._stuck_s = self._stuck_s, min(2 * self._stuck_s, self._look_s)
         return wait_s
 
     async def _sleep(self, wait_s: float) -> None:
