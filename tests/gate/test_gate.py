@@ -70,6 +70,24 @@ def test_a_refusal_is_raised_with_everything_to_act_on(tmp_path: Path) -> None:
     assert '"executed": false' in refusal.as_tool_result()
 
 
+def test_a_second_drain_waits_for_the_first(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_at(tmp_path, clock) as gate:
+            await gate.submit("slow", 10)
+            await asyncio.sleep(1.0)
+            first = asyncio.create_task(gate.drain(timeout_s=30))
+            await asyncio.sleep(1.0)
+            assert gate.draining
+            await gate.drain()
+            assert clock.monotonic() >= 10.0  # the call that was under way has ended
+            assert gate.worker is not None
+            assert gate.worker.statistics().running == 0
+            await first
+            assert clock.monotonic() < 11.0
+
+    run_virtual(main)
+
+
 def test_draining_puts_back_what_did_not_end_and_the_next_start_goes_on(tmp_path: Path) -> None:
     async def main(clock: LoopClock) -> tuple[RunState, int, str, float]:
         first = gate_at(tmp_path, clock)
