@@ -143,6 +143,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("wrong value at the value", "tools:\n  github:\n    timeout: fast\n",
      ["3:14: 'fast' is not a duration; write for example 30s, 250ms, 10m, 4h"]),
     ("no unit", "workers: {lease: 15}\n", ["1:18: 15 has no unit; write for example 15s"]),
+    ("a lease too short", "workers: {lease: 500ms}\n", ["1:18: '500ms' must be at least 1"]),
     ("no unit, decimal", "workers: {lease: 1.5}\n", ["1:18: 1.5 has no unit; write for example 1.5s"]),
     ("zero", "tools: {t: {timeout: 0s}}\n",
      ["1:22: '0s': zero never means off; leave the key out to have no such limit"]),
@@ -173,7 +174,7 @@ CASES: list[tuple[str, str, list[str]]] = [
      ["2:5: a limit needs runs or model_tokens, for example {per: user, runs: 10/min}"]),
     ("value instead of keys", "tools: {t: 5}\n",
      [("1:12: 5 stands where keys belong, for example {concurrency: …}; known here: breaker, concurrency, fallback, "
-      "latency_high, mode, pause_when, queue, rate, retry, stale, timeout")]),
+      "mode, pause_when, plain, queue, rate, retry, stale, timeout")]),
     ("list instead of keys", "tools: [t]\n", ["1:8: a list stands where keys belong, for example {name: {…}}"]),
     ("text instead of list", "limits: 5\n", ["1:9: 5 stands where a list belongs, for example [first, second]"]),
     ("no keys at all", "- a\n- b\n", ["1:1: a list stands where keys belong, for example tools: {…}"]),

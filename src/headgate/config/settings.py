@@ -329,8 +329,9 @@ class WorkerSettings(Settings):
 
     slots: Annotated[Whole, Field(ge=1, le=10_000)] = 16
     """Runs it carries at once."""
-    lease: Seconds = 15.0
-    """A worker that is silent for so long has lost its runs."""
+    lease: Annotated[Seconds, Field(ge=1.0)] = 15.0
+    """A worker that is silent for so long has lost its runs. Shorter than a second, a pause of the interpreter would
+    count as a crash."""
     poll: Seconds = 0.25
     """How often it looks for work that another process stored."""
     drain: Seconds = 20.0
