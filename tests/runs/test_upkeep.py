@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from headgate.errors import StoreError
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.runs.context import Run
 from headgate.runs.upkeep import Upkeep
+from headgate.store.protocols import Moved
 
 from .bench import Bench, on_bench
 
@@ -104,5 +107,45 @@ def test_an_idle_house_looks_once_a_second_and_not_more(tmp_path: Path) -> None:
         before = bench.store.statistics().operations
         await bench.passes(100.0)
         assert 100 <= bench.store.statistics().operations - before <= 600
+
+    on_bench(tmp_path, main)
+
+
+def test_upkeep_outlives_a_failing_store(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        expire, failures = bench.store.upkeep.expire, [StoreError("locked"), TypeError("a defect"), OSError("gone")]
+
+        async def failing(**asked: int) -> Sequence[Moved]:
+            if failures:
+                raise failures.pop(0)
+            return await expire(**asked)
+
+        bench.store.upkeep.expire = failing  # type: ignore[method-assign,assignment]
+        run_id = await bench.submit(queue_deadline_ms=bench.clock.now_ms() + 500)
+        await bench.passes(5.0)
+        assert not failures
+        assert (await bench.get(run_id)).state is RunState.EXPIRED
+        assert [event.fields["operation"] for event in bench.told("store_failed")] == ["upkeep"] * 3
+
+    on_bench(tmp_path, main)
+
+
+def test_questions_of_a_queue_that_is_no_longer_configured_expire(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            await run.approval("replies", {})
+
+        bench.workflow(job)
+        await bench.worker()
+        run_id = await bench.submit()
+        await bench.passes(5.0)
+        await bench.upkeep.stop()
+        settings = bench.settings.model_copy(update={"approvals": {}})
+        upkeep = Upkeep(bench.store, settings, clock=bench.clock, bus=bench.bus, rng=bench.rng)
+        await upkeep.start()
+        await bench.passes(700.0)
+        (told,) = bench.told("approval_decided")
+        assert (told.fields["outcome"], told.fields["run_id"]) == ("expired", run_id)
+        await upkeep.stop()
 
     on_bench(tmp_path, main)

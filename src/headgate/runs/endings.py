@@ -1,7 +1,8 @@
 """Writing how runs ended, as many as there are in one store call.
 
-Ends are written in the order of their coming. While the store cannot take them they wait here (the worker starts
-nothing new beyond ``BACKLOG``), with their leases kept; each is written at most once, behind its fence.
+Ends are written in the order of their coming; one that the store does not take goes behind the others. While the
+store cannot take them they wait here (the worker starts nothing new beyond ``BACKLOG``), with their leases kept; each
+is written at most once, behind its fence.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from headgate.store.protocols import Claims, RunEnd
 BATCH = 1000
 BACKLOG = 4000
 RETRY_S = 0.1
-RETRY_AT_MOST_S = 2.0
+TRIES = 3
 
 Written = Callable[[Attempt, RunEnd, bool], None]
 """Told for each end: the attempt, what was written, and whether the fence matched."""
@@ -70,14 +71,20 @@ class EndWriter:
             self._empty.set()
 
     async def _write_batch(self, batch: list[tuple[Attempt, RunEnd]]) -> None:
-        delay_s = RETRY_S
+        delay_s, failures = RETRY_S, 0
         while True:
             try:
                 answers = await self._claims.finish([end for _, end in batch])
             except StoreError as error:
                 self._bus.emit("store_failed", operation="finish", reason=str(error))
                 await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, RETRY_AT_MOST_S)
+                delay_s, failures = 2 * delay_s, failures + 1
+                if failures == TRIES:  # a single damaged row fails them all, so each is tried by itself
+                    if len(batch) == 1:
+                        self._pending += batch
+                    else:
+                        await self._write_each(batch)
+                    return
             except Exception as error:  # noqa: BLE001  one end that cannot be stored must not hold up the others
                 await self._write_apart(batch, error)
                 return
@@ -86,10 +93,13 @@ class EndWriter:
                     self._on_written(attempt, end, fenced)
                 return
 
+    async def _write_each(self, batch: list[tuple[Attempt, RunEnd]]) -> None:
+        for one in batch:
+            await self._write_batch([one])
+
     async def _write_apart(self, batch: list[tuple[Attempt, RunEnd]], error: Exception) -> None:
         if len(batch) > 1:
-            for one in batch:
-                await self._write_batch([one])
+            await self._write_each(batch)
             return
         attempt, end = batch[0]
         if end.state is RunState.FAILED and end.detail is None:

@@ -137,8 +137,6 @@ class Upkeep:
             return
 
     async def _expire_questions(self, now_ms: int) -> int:
-        if not self._settings.approvals:
-            return 0
         expired = await self._store.approvals.expire_due(now_ms=now_ms, limit=BATCH)
         for question in expired:
             self._bus.emit(
