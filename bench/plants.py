@@ -28,8 +28,8 @@ from headgate.lab.plants.score import Score, score
 from headgate.lab.plants.simulate import simulate
 from headgate.lab.plants.traffic import sizes
 from headgate.policy.concurrency.cohort import CohortLimiter
-from headgate.policy.concurrency.limiter import CallLimiter
 from headgate.policy.concurrency.plain import PlainLimiter, PlainRules
+from headgate.policy.concurrency.protocol import CallLimiter
 
 LEAST, MOST = 1, 64
 CHOOSING_SEEDS = tuple(range(1, 9))

@@ -26,18 +26,15 @@ from headgate.model.canonical import decode
 from headgate.model.decision import Admission, Refusal
 from headgate.model.ids import uuid7
 from headgate.model.run import RunRecord
-from headgate.observe.bus import Event, EventBus
+from headgate.observe.bus import EventBus
 from headgate.observe.metrics import Metrics
+from headgate.runs.awaiting import Endings
 from headgate.runs.raising import Raised, raise_budget
 from headgate.runs.registry import WorkflowRegistry
 from headgate.runs.upkeep import Upkeep
 from headgate.runs.worker import Drained, Worker
 from headgate.store.open import open_store
 from headgate.store.protocols import Store
-
-ENDING_POLL_S = 0.5
-"""News from other processes come by reading the store; those of this process by a hint."""
-ENDINGS = frozenset({"run_finished", "run_expired", "run_rescued"})
 
 WorkflowFunction = TypeVar("WorkflowFunction", bound=Callable[..., Awaitable[Any]])
 
@@ -90,7 +87,7 @@ class Gate:
         self._opening: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stop_hints: Callable[[], None] | None = None
-        self._endings: dict[str, set[asyncio.Event]] = {}
+        self._endings = Endings()
         self.worker: Worker | None = None
         self.upkeep: Upkeep | None = None
         self.draining, self._one_drain = False, asyncio.Lock()
@@ -171,7 +168,7 @@ class Gate:
             workflows=self.registry.names,
         )
         self._intake.use(self.controls.in_force)
-        self._stop_hints = self.bus.subscribe(self._hint_ending)
+        self._stop_hints = self.bus.subscribe(self._endings)
         try:
             await self.outlook.refresh(store)
             await self.controls.refresh(store)
@@ -277,22 +274,7 @@ class Gate:
         Raises:
             TimeoutError: not within ``timeout_s``. HeadgateError: there is no such run.
         """
-        changed = asyncio.Event()
-        self._endings.setdefault(run_id, set()).add(changed)
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    run = await self.store.runs.get(run_id)
-                    if run is None:
-                        raise HeadgateError(f"there is no run {run_id}")
-                    if run.state.terminal:
-                        return run
-                    await self._hinted(changed)
-        finally:
-            waiting = self._endings[run_id]
-            waiting.discard(changed)
-            if not waiting:
-                del self._endings[run_id]
+        return await self._endings.ended(self.store, run_id, timeout_s=timeout_s)
 
     async def result(self, run_id: str, *, timeout_s: float | None = None) -> Any:
         """What the run's workflow returned, once it has succeeded.
@@ -383,17 +365,4 @@ class Gate:
                     await look(self.store)
                 except HeadgateError as error:
                     self.bus.emit("store_failed", reason="store_unavailable", detail=str(error))
-
-    def _hint_ending(self, event: Event) -> None:
-        if self._endings and event.name in ENDINGS:
-            for changed in self._endings.get(event.fields.get("run_id", ""), ()):
-                changed.set()
-
-    async def _hinted(self, changed: asyncio.Event) -> None:
-        """Wait for news, but never longer than other processes' news may take."""
-        try:
-            async with asyncio.timeout(ENDING_POLL_S):
-                await changed.wait()
-        except TimeoutError:
-            return
-        changed.clear()
+            self.resources.watch(self.outlook.pressure.memory)

@@ -174,7 +174,7 @@ CASES: list[tuple[str, str, list[str]]] = [
      ["2:5: a limit needs runs or model_tokens, for example {per: user, runs: 10/min}"]),
     ("value instead of keys", "tools: {t: 5}\n",
      [("1:12: 5 stands where keys belong, for example {concurrency: …}; known here: breaker, concurrency, fallback, "
-      "latency_high, mode, pause_when, queue, rate, retry, stale, timeout")]),
+      "mode, pause_when, plain, queue, rate, retry, stale, timeout")]),
     ("list instead of keys", "tools: [t]\n", ["1:8: a list stands where keys belong, for example {name: {…}}"]),
     ("text instead of list", "limits: 5\n", ["1:9: 5 stands where a list belongs, for example [first, second]"]),
     ("no keys at all", "- a\n- b\n", ["1:1: a list stands where keys belong, for example tools: {…}"]),

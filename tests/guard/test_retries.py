@@ -1,6 +1,7 @@
 """Retries are new work under a budget; the breaker and fallbacks."""
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
@@ -263,17 +264,62 @@ def test_too_many_requests_never_open_the_breaker() -> None:
 def test_an_adaptive_limit_is_cut_once_by_a_wave_of_refusals() -> None:
     async def main(clock: LoopClock) -> None:
         heard: list[Any] = []
-        github = tool(clock, heard=heard, concurrency="1..64", queue={"depth": 1000, "max_age": "1h"})
-        capacity = 12
-        provider = Provider(seconds=1.0)
-        provider.answer = lambda _: ProviderError(429) if provider.inflight > capacity else "ok"
-        await asyncio.gather(*(github.call(provider) for _ in range(400)), return_exceptions=True)
-        cuts = [fields for fields in told(heard, "limit_changed") if fields["reason"] == "overload"]
-        growth = [fields for fields in told(heard, "limit_changed") if fields["reason"] == "growth"]
+        github = tool(clock, heard=heard, concurrency="1..64", queue={"depth": 10_000, "max_age": "1h"})
+        capacity, rng, taken = 12, Random(3), 0
+
+        async def provider() -> str:
+            nonlocal taken
+            if taken >= capacity:
+                raise ProviderError(429)
+            taken += 1
+            try:
+                await asyncio.sleep(rng.lognormvariate(0.0, 0.5))
+            finally:
+                taken -= 1
+            return "ok"
+
+        answers = await asyncio.gather(*(github.call(provider) for _ in range(3000)), return_exceptions=True)
+        changes = told(heard, "limit_changed")
+        cuts = [fields for fields in changes if fields["reason"] == "overload"]
+        refused = sum(answer != "ok" for answer in answers[1000:])
         assert cuts
-        assert growth
-        assert len(cuts) < 12
-        assert 8 <= github.statistics().limit <= 14
+        assert all(set(fields) >= {"old", "new", "reason", "inputs"} for fields in changes)
+        assert refused <= 0.02 * 2000
+        assert 8 <= github.statistics().limit <= capacity + 1
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
+def test_a_dependency_that_stops_answering_is_noticed_before_any_timeout() -> None:
+    async def main(clock: LoopClock) -> None:
+        heard: list[Any] = []
+        built = resources(
+            clock, heard=heard, tools={"github": {"concurrency": "1..64", "timeout": "10m", "breaker": None}}
+        )
+        github = built.get("github")
+        stalled = False
+
+        async def answer() -> None:
+            await asyncio.sleep(3600 if stalled else 1.0)
+
+        async def caller() -> None:
+            for _ in range(60):
+                await github.call(answer)
+
+        warm = [asyncio.create_task(caller()) for _ in range(6)]
+        await asyncio.sleep(40)
+        stalled = True
+        before = github.statistics().limit
+        for _ in range(30):
+            await asyncio.sleep(1)
+            built.watch(0.0)
+        cuts = [fields for fields in told(heard, "limit_changed") if fields["reason"] == "stall"]
+        assert cuts
+        assert github.statistics().limit < before
+        for task in warm:
+            task.cancel()
+        await asyncio.gather(*warm, return_exceptions=True)
         assert at_rest(github)
 
     run_virtual(main)

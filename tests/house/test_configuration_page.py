@@ -33,6 +33,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "limits": ([settings.LimitRule], set()),
     "tenants": ([settings.TenantSettings], set()),
     "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry", "stale"}),
+    "plain": ([settings.PlainSettings], set()),
     "pause_when": ([settings.PauseWhen], {"until"}),
     "workflows": ([settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep], {"queue", "budget"}),
     "approvals": ([settings.ApprovalSettings], set()),

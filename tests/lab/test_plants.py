@@ -17,7 +17,7 @@ from headgate.lab.plants.score import Score, score
 from headgate.lab.plants.simulate import simulate
 from headgate.lab.plants.traffic import Traffic, sizes
 from headgate.policy.concurrency.cohort import CohortLimiter
-from headgate.policy.concurrency.limiter import CallLimiter
+from headgate.policy.concurrency.protocol import CallLimiter
 
 SEEDS = (11, 12)
 

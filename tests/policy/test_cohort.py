@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from headgate.model.outcome import Outcome
 from headgate.policy.concurrency.cohort import LEAST_CALLS, CohortLimiter
-from headgate.policy.concurrency.limiter import Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import Change, Stamp
 
 
 def fill(limiter: CohortLimiter, now: float, *, size: float | None = None) -> list[Stamp]:

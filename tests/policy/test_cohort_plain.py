@@ -25,7 +25,7 @@ def window(
 
 @pytest.mark.parametrize(
     ("bad", "latency_s", "limit", "reason"),
-    [(3, 1.0, 4, "overload"), (0, 9.0, 6, "latency"), (0, 1.0, 9, "growth"), (3, 9.0, 4, "overload")],
+    [(3, 1.0, 4, "errors"), (0, 9.0, 6, "latency"), (0, 1.0, 9, "growth"), (3, 9.0, 4, "errors")],
 )
 def test_errors_halve_slowness_takes_two_calm_adds_one(bad: int, latency_s: float, limit: int, reason: str) -> None:
     change = window(PlainLimiter(1, 64, RULES), bad=bad, latency_s=latency_s)

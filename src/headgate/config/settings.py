@@ -198,11 +198,30 @@ class StaleSettings(Settings):
     """Older ones are never given out."""
 
 
+class PlainSettings(Settings):
+    """The rule that an operator can explain: errors halve the limit, slowness takes two, calm adds one."""
+
+    slow: Seconds
+    """p95 above which the limit falls by two."""
+    fast: Seconds
+    """p95 below which it may rise by one."""
+    errors_high: Share = 0.10
+    """Share of failed calls above which it is halved."""
+    errors_low: Share = 0.02
+    """Share of failed calls below which it may rise."""
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Self:
+        if self.fast > self.slow or self.errors_low > self.errors_high:
+            raise ValueError("fast must not be above slow, nor errors_low above errors_high")
+        return self
+
+
 class ResourceSettings(Settings):
     """Anything with limited capacity that calls need."""
 
     concurrency: ConcurrencyField = Concurrency(8, 8)
-    """A fixed number, or ``min..max`` to adapt in between."""
+    """A fixed number, or ``min..max`` to adapt in between to what the dependency carries."""
     queue: WaitQueueSettings = WaitQueueSettings()
     timeout: Seconds = 60.0
     rate: RateField | None = None
@@ -212,8 +231,8 @@ class ResourceSettings(Settings):
     fallback: Names = ()
     """Resource that takes over when this one refuses, is broken or too slow; or several, in this order."""
     stale: StaleSettings = StaleSettings()
-    latency_high: Seconds | None = None
-    """An adaptive limit shrinks while p95 is above this; by default only overload answers and timeouts shrink it."""
+    plain: PlainSettings | None = None
+    """Adapt by the plain rule with these thresholds, instead of by latency relative to size."""
     pause_when: PauseWhen | None = None
     mode: Mode = Mode.ENFORCE
 

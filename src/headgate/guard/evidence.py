@@ -13,8 +13,9 @@ from headgate.guard.slot import Slot
 from headgate.model.outcome import CallResult, Outcome
 from headgate.observe.histogram import WindowedHistogram
 from headgate.policy.breaker import Breaker, BreakerChange, BreakerRules, BreakerState
-from headgate.policy.concurrency.adaptive import AdaptiveLimiter
+from headgate.policy.concurrency.cohort import CohortLimiter
 from headgate.policy.concurrency.fixed import FixedLimiter
+from headgate.policy.concurrency.plain import PlainLimiter, PlainRules
 from headgate.policy.concurrency.protocol import Change, Limiter
 from headgate.policy.outcome_window import OutcomeWindow
 from headgate.policy.retry_budget import RetryBudget
@@ -28,6 +29,9 @@ PACE_AT_MOST_S = 600.0
 WINDOW_PACE_AT_MOST_S = 60.0
 """The longest pause on a used-up window: its reset names the moment it is full again, room comes sooner."""
 
+LOOK_S = 1.0
+"""How often a limiter is told of the time while calls come or are watched."""
+
 EventNote = tuple[str, dict[str, Any]]
 """An event to be told once the lock is released."""
 
@@ -39,9 +43,11 @@ class Evidence:
         "_p95_at",
         "_p95_s",
         "_rng",
+        "_sized",
         "breaker",
         "latencies",
         "limiter",
+        "look_at",
         "notes",
         "outcomes",
         "paced_until",
@@ -49,12 +55,10 @@ class Evidence:
     )
 
     def __init__(self, settings: ResourceSettings, rng: random.Random, now: float) -> None:
-        least, most = settings.concurrency
-        self.limiter: Limiter = (
-            FixedLimiter(most)
-            if settings.concurrency.fixed
-            else AdaptiveLimiter(least, most, latency_high_s=settings.latency_high)
-        )
+        self.limiter = _limiter(settings)
+        self.look_at = now + LOOK_S
+        """When the limiter is to be told of the time again."""
+        self._sized = True
         self.breaker: Breaker | None = None
         if (rules := settings.breaker) is not None:
             soft = rules.kind == "soft"
@@ -80,11 +84,29 @@ class Evidence:
         self._p95_s: float | None = None
         self._p95_at = float("-inf")
 
-    def learn(self, slot: Slot, result: CallResult, *, inflight: int, bound: bool, now: float) -> None:
-        """Take one ending in. ``inflight`` includes the call; ``bound``: the limit held work back meanwhile."""
-        generation = slot.generation
+    def begin(self, slot: Slot, *, inflight: int, now: float) -> None:
+        """A call starts; ``inflight`` includes it."""
+        size = slot.given_tokens
+        if size is None:
+            self._sized = False  # sizes known for some calls only would be worse than none
+        slot.stamp = self.limiter.begin(inflight=inflight, size=size if self._sized else None, now=now)
+
+    def look(self, now: float) -> None:
+        """Tell the limiter of the time: a dependency that has stopped answering gives no other sign."""
+        self.look_at = now + LOOK_S
+        change = self.limiter.tick(now=now)
+        if change is not None:
+            self._note_limit(change)
+
+    def press(self, pressure: float, now: float) -> None:
+        """Tell the limiter of memory pressure, 0..1."""
+        change = self.limiter.press(pressure, now=now)
+        if change is not None:
+            self._note_limit(change)
+
+    def learn(self, slot: Slot, result: CallResult, *, inflight: int, now: float) -> None:
+        """Take one ending in. ``inflight`` includes the call."""
         outcome = result.outcome
-        change: Change | None = None
         if outcome is Outcome.OK:
             if slot.paid is None:
                 self.retry_budget.deposit()
@@ -93,18 +115,15 @@ class Evidence:
             ran_s = now - slot.started_at
             self.latencies.add(ran_s, now)
             self.outcomes.add(True, now)
-            change = self.limiter.on_success(generation=generation, ran_s=ran_s, bound=bound, now=now)
         elif outcome is not Outcome.IGNORED:
             bad = outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED)
             self.outcomes.add(not bad, now)
-            if outcome is Outcome.OVERLOADED:
-                change = self.limiter.on_overload(generation=generation, inflight=inflight, now=now)
-            elif outcome is Outcome.TIMEOUT:
-                change = self.limiter.on_timeout(generation=generation, inflight=inflight, now=now)
-            else:
-                change = self.limiter.on_failure(generation=generation, now=now)
-        if change is not None:
-            self._note_limit(change)
+        if slot.stamp is not None:
+            told = Outcome.IGNORED if _about_a_rate(result) else outcome
+            change = self.limiter.end(slot.stamp, told, inflight=inflight, now=now)
+            slot.stamp = None
+            if change is not None:
+                self._note_limit(change)
         if self.breaker is not None:
             self._tell_breaker(self.breaker, result, slot.epoch, slot.probe, now)
         if result.windows or result.retry_after_s is not None:
@@ -150,7 +169,7 @@ class Evidence:
             return
         self._note_breaker(change, self.outcomes.bad_share(now))
         if change.new is BreakerState.CLOSED:
-            restart = self.limiter.on_restart(now=now)
+            restart = self.limiter.restart(now=now)
             if restart is not None:
                 self._note_limit(restart)
 
@@ -166,7 +185,9 @@ class Evidence:
             self.paced_until = max(self.paced_until, now + pause)
 
     def _note_limit(self, change: Change) -> None:
-        self.notes.append(("limit_changed", {"old": change.old, "new": change.new, "reason": change.reason}))
+        inputs = ",".join(f"{name}:{value:.4g}" for name, value in change.inputs.items())
+        fields = {"old": change.old, "new": change.new, "reason": change.reason, "inputs": inputs}
+        self.notes.append(("limit_changed", fields))
 
     def _note_breaker(self, change: BreakerChange, error_rate: float) -> None:
         fields: dict[str, Any] = {"old": str(change.old), "new": str(change.new), "reason": change.reason}
@@ -174,3 +195,22 @@ class Evidence:
         if change.open_for_s:
             fields["retry_after_ms"] = round(change.open_for_s * 1000)
         self.notes.append(("breaker_changed", fields))
+
+
+def _limiter(settings: ResourceSettings) -> Limiter:
+    least, most = settings.concurrency
+    if settings.concurrency.fixed:
+        return FixedLimiter(most)
+    rule = settings.plain
+    if rule is None:
+        return CohortLimiter(least, most)
+    return PlainLimiter(least, most, PlainRules(rule.slow, rule.fast, rule.errors_high, rule.errors_low))
+
+
+def _about_a_rate(result: CallResult) -> bool:
+    """Whether a refusal was about calls or model tokens per window, which pacing answers, not fewer at once."""
+    return (
+        result.outcome is Outcome.OVERLOADED
+        and not result.refused_concurrency
+        and any(window.remaining == 0 for window in result.windows)
+    )

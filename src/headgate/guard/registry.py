@@ -67,6 +67,14 @@ class Resources:
         """A snapshot of each resource, by name."""
         return {name: resource.statistics() for name, resource in self._by_name.items()}
 
+    def watch(self, memory_pressure: float) -> None:
+        """About once a second: let every limiter see the time and the memory pressure (0..1) of this process.
+
+        Without it limiters learn from calls alone; a resource that nobody calls any more needs no watching.
+        """
+        for resource in self._by_name.values():
+            resource.turnstile.watch(memory_pressure)
+
     def close(self) -> None:
         """Let idle threads end. Resources can be used again afterwards."""
         for resource in self._by_name.values():

@@ -16,6 +16,7 @@ from typing import Protocol
 from headgate.errors import Overloaded
 from headgate.guard.ambient import Ambient
 from headgate.model.reason import Reason
+from headgate.policy.concurrency.protocol import Stamp
 from headgate.policy.retry_budget import RetryKind
 from headgate.policy.token_bucket import RateTake
 
@@ -51,7 +52,6 @@ class Slot:
         "charged",
         "cut",
         "epoch",
-        "generation",
         "given_tokens",
         "keyed_hold",
         "late_reason",
@@ -62,6 +62,7 @@ class Slot:
         "refusal",
         "retrying",
         "shared_hold",
+        "stamp",
         "started_at",
         "state",
         "task",
@@ -89,7 +90,8 @@ class Slot:
         """What its refusal says when ``wait_until`` comes first."""
         self.state = SlotState.NEW
         self.started_at = 0.0
-        self.generation = 0
+        self.stamp: Stamp | None = None
+        """What the limiter knows it by."""
         self.epoch = 0
         self.probe = False
         self.tokens = 0.0

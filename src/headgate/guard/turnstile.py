@@ -77,8 +77,6 @@ class Turnstile:
         self.tell = self._narration.tell_now
         self._outbox = Outbox(self._narration, self.withdraw)
 
-    # asking
-
     def try_enter(self, slot: Slot, now: float) -> bool:
         """Start at once if possible; ``False`` means: `line_up`.
 
@@ -86,6 +84,8 @@ class Turnstile:
             Overloaded: there is no use in waiting.
         """
         with self._lock:
+            if now >= self.evidence.look_at:
+                self.evidence.look(now)
             if self._shadow:
                 self._pass_in_shadow(slot, now)
             elif self._door.unreachable(slot, now):
@@ -145,8 +145,6 @@ class Turnstile:
         if slot.refusal is not None:
             raise slot.refusal
 
-    # ending
-
     def leave(self, slot: Slot, result: CallResult, now: float, *, begun: bool = True) -> bool:
         """End a held slot with what came of it; ``False`` (and nothing happens) when it has ended before.
 
@@ -156,8 +154,7 @@ class Turnstile:
         with self._lock:
             if slot.state is not SlotState.HELD:
                 return False
-            bound = self.inflight >= self.evidence.limiter.limit
-            self.evidence.learn(slot, result, inflight=self.inflight, bound=bound, now=now)
+            self.evidence.learn(slot, result, inflight=self.inflight, now=now)
             if result.sdk_retries:
                 self._retries.count_hidden(result.sdk_retries)
             if not begun:
@@ -201,8 +198,6 @@ class Turnstile:
                 self._undo(slot)
                 self._pump(self._clock.monotonic())
 
-    # time passing
-
     def tick(self, slot: Slot) -> None:
         """A waiting slot's moment has come: its age is over, or what held the line back may be gone."""
         now = self._clock.monotonic()
@@ -219,20 +214,24 @@ class Turnstile:
                         self._refuse(slot, down, now)
                 self._pump(now)
 
+    def watch(self, memory_pressure: float) -> None:
+        """About once a second: let the limiter see the time and the memory, and start who can start."""
+        now = self._clock.monotonic()
+        with self._changing():
+            self.evidence.look(now)
+            self.evidence.press(memory_pressure, now)
+            self._pump(now)
+
     def pump(self) -> None:
         """Start what can start now (somebody else's release may have made room)."""
         with self._changing():
             self._pump(self._clock.monotonic())
-
-    # by hand
 
     def control(self, change: Callable[[Controls], None]) -> None:
         """Change what is set by hand: a pause, an override."""
         with self._changing():
             change(self._door.controls)
             self._move_on(self._clock.monotonic())
-
-    # judging and telling
 
     def again(self, result: CallResult, options: CallOptions, whose: Ambient, *, tries: int) -> Again:
         """Whether and when a failed try may be repeated; paid for from the retry budgets."""
@@ -289,7 +288,6 @@ class Turnstile:
         evidence = self.evidence
         slot.state = SlotState.HELD
         slot.started_at = now
-        slot.generation = evidence.limiter.generation
         breaker = evidence.breaker
         if breaker is not None:
             if breaker.state is not BreakerState.CLOSED:
@@ -297,6 +295,7 @@ class Turnstile:
             slot.epoch = breaker.epoch
         self._door.charge(slot, now)
         self.inflight += 1
+        evidence.begin(slot, inflight=self.inflight, now=now)
         self.calls += 1
         if self._narration.active:
             self._narration.started(slot, inflight=self.inflight)

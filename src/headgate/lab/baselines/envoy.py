@@ -14,8 +14,7 @@ from statistics import median
 
 from headgate.lab.baselines.sample_rule import SampleRule
 from headgate.model.outcome import Outcome
-from headgate.policy.concurrency.limiter import Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import Change, Stamp
 
 PINNED = 3
 MEASURE_CALLS = 50

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from headgate.model.outcome import Outcome
-from headgate.policy.concurrency.limiter import Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import Change, Stamp
 
 DROPPED = frozenset({Outcome.TIMEOUT, Outcome.OVERLOADED})
 

@@ -17,8 +17,7 @@ from headgate.lab.plants.catalogue import Scenario
 from headgate.lab.plants.plant import Accepted, Plant
 from headgate.lab.plants.traffic import sizes
 from headgate.model.outcome import Outcome
-from headgate.policy.concurrency.limiter import CallLimiter, Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import CallLimiter, Change, Stamp
 
 TICK_S = 1.0
 OUTCOMES = {"ok": Outcome.OK, "empty": Outcome.FAILED, "failed": Outcome.FAILED}

@@ -44,8 +44,7 @@ from dataclasses import dataclass, field
 from headgate.model.outcome import Outcome
 from headgate.policy.concurrency.knee import KneeBelief
 from headgate.policy.concurrency.latency_sample import SizeEffect, censored_mean, overdue
-from headgate.policy.concurrency.limiter import Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import Change, Stamp
 from headgate.policy.concurrency.wall import Wall
 
 START = 4

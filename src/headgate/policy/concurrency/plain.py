@@ -18,8 +18,7 @@ import math
 from dataclasses import dataclass
 
 from headgate.model.outcome import Outcome
-from headgate.policy.concurrency.limiter import Stamp
-from headgate.policy.concurrency.protocol import Change
+from headgate.policy.concurrency.protocol import Change, Stamp
 
 BAD = frozenset({Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED})
 
@@ -51,8 +50,7 @@ class PlainLimiter:
         self._least, self._most, self._rules = least, most, rules
         self.limit = min(most, max(least, 8))
         self.generation = 0
-        self._ended = 0
-        self._bad = 0
+        self._ended = self._bad = 0
         self._bound = False
         """Whether the limit held work back during the window."""
         self._latencies: list[float] = []
@@ -76,26 +74,36 @@ class PlainLimiter:
     def tick(self, *, now: float) -> Change | None:
         return None
 
+    def restart(self, *, now: float) -> Change | None:
+        """The breaker closed again: a quarter, and up again by ones."""
+        self._begin_window()
+        return self._move(self.limit // 4, "restart", {})
+
+    def press(self, pressure: float, *, now: float) -> Change | None:
+        return None
+
     def _close(self) -> Change | None:
         rules, errors, bound, latencies = self._rules, self._bad / self._ended, self._bound, sorted(self._latencies)
         p95 = latencies[math.ceil(0.95 * len(latencies)) - 1] if latencies else 0.0
         self._begin_window()
         if errors > rules.errors_high:
-            limit, reason = self.limit // 2, "overload"
+            limit, reason = self.limit // 2, "errors"
         elif p95 > rules.slow_s:
             limit, reason = self.limit - 2, "latency"
         elif bound and latencies and p95 < rules.fast_s and errors < rules.errors_low:
             limit, reason = self.limit + 1, "growth"
         else:
             return None
+        return self._move(limit, reason, {"error_rate": errors, "p95_s": p95})
+
+    def _move(self, limit: int, reason: str, inputs: dict[str, float]) -> Change | None:
         old, self.limit = self.limit, min(self._most, max(self._least, limit))
         if old == self.limit:
             return None
         self.generation += 1
-        return Change(old, self.limit, reason, {"error_rate": errors, "p95_s": p95})
+        return Change(old, self.limit, reason, inputs)
 
     def _begin_window(self) -> None:
-        self._ended = 0
-        self._bad = 0
+        self._ended = self._bad = 0
         self._bound = False
         self._latencies = []
