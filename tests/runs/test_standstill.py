@@ -89,6 +89,27 @@ def test_a_store_that_stood_still_is_no_crash(tmp_path: Path, how: str, seconds:
     on_bench(tmp_path, main)
 
 
+def test_leases_are_certain_again_as_soon_as_the_store_goes_on(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            await asyncio.sleep(20.0)
+            await run.call("tool", bench.do, "post")
+
+        bench.workflow(job)
+        await bench.worker()
+        await bench.submit()
+        writes = Writes(bench)
+        await bench.passes(1.0)
+        writes.stand_still()
+        await bench.passes(30.0)
+        assert not bench.ledger  # whether the lease is still held cannot be known
+        writes.go_on()
+        await bench.passes(0.1)
+        assert bench.ledger == {"post": 1}
+
+    on_bench(tmp_path, main)
+
+
 def test_a_worker_that_vanished_meanwhile_is_noticed_one_lease_after(tmp_path: Path) -> None:
     async def main(bench: Bench) -> None:
         async def stall(*run_ids: str) -> None:
