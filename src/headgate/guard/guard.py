@@ -126,6 +126,7 @@ async def _perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwarg
         except Overloaded as refusal:
             if call.fall_back(refusal):
                 continue
+            refusal.executed = call.tries > 0
             raise refusal from call.last_error
         try:
             value = await _run(call, slot, fn, args, kwargs)
@@ -151,6 +152,7 @@ def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         except Overloaded as refusal:
             if call.fall_back(refusal):
                 continue
+            refusal.executed = call.tries > 0
             raise refusal from call.last_error
         token = ambient.enter_resource(call.resource.name)
         try:
@@ -208,8 +210,7 @@ async def acquire(call: Call) -> Slot:
         now = call.clock.monotonic()
     if not turnstile.try_enter(slot, now):
         await wait_on_loop(slot, turnstile, call.clock)
-    call.begin(slot)
-    return slot
+    return _begun(call, slot)
 
 
 def acquire_sync(call: Call) -> Slot:
@@ -239,8 +240,7 @@ def acquire_sync(call: Call) -> Slot:
         now = call.clock.monotonic()
     if not turnstile.try_enter(slot, now):
         wait_in_thread(slot, turnstile, call.clock)
-    call.begin(slot)
-    return slot
+    return _begun(call, slot)
 
 
 class Cutoff:
@@ -315,6 +315,15 @@ async def _run_in_thread(call: Call, slot: Slot, fn: Callable[..., Any], args: A
     if inspect.isawaitable(value):  # a plain function that made a coroutine, such as a lambda
         value = await value
     return value
+
+
+def _begun(call: Call, slot: Slot) -> Slot:
+    try:
+        call.begin(slot)
+    except BaseException:  # whatever it is, nobody is going to use the slot
+        call.turnstile.withdraw(slot)
+        raise
+    return slot
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

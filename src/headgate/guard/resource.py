@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -62,7 +63,14 @@ class Guarded:
         The timeout cannot stop a running function; a call that overran returns its value and counts as a timeout. In
         a thread that runs an event loop it never waits (that would stop the loop): it starts now or is refused, and
         nothing is retried.
+
+        Raises:
+            TypeError: ``fn`` is async.
         """
+        if guard.is_async(fn):
+            raise TypeError(
+                f"{fn!r} is async and cannot be called from a plain thread; await resource.call(...) instead"
+            )
         value: T = guard.perform_sync(self._sync_call(), fn, args, kwargs)
         return value
 
@@ -123,7 +131,20 @@ class Guarded:
         stale_for: float | None = None,
         healthy: Callable[[Any], bool] | None = None,
     ) -> Guarded:
-        """A view of the resource whose calls use these options; what is not given stays. See `CallOptions`."""
+        """A view of the resource whose calls use these options; what is not given stays. See `CallOptions`.
+
+        Raises:
+            ValueError: ``timeout``, ``model_tokens``, ``size`` or ``stale_for`` is not a positive number, or
+                ``max_wait`` not a number of at least 0. Times are seconds, as numbers.
+        """
+        for name, value, least in (
+            ("timeout", timeout, None),
+            ("max_wait", max_wait, 0),
+            ("model_tokens", model_tokens, None),
+            ("size", size, 0),
+            ("stale_for", stale_for, None),
+        ):
+            _check_number(name, value, least)
         given: dict[str, Any] = {
             "timeout": timeout,
             "max_wait": max_wait,
@@ -327,3 +348,13 @@ class SlotContext:
 def _for_thread(options: CallOptions) -> CallOptions:
     """A blocking wait must not stop an event loop: there a plain caller starts now or is refused."""
     return replace(options, max_wait=0.0, retry=False) if running_loop() is not None else options
+
+
+def _check_number(name: str, value: object, least: float | None) -> None:
+    """``least`` may be reached; ``None`` means above zero."""
+    if value is None:
+        return
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not (number > 0 if least is None else number >= least) or math.isinf(number):
+        bound = "above 0" if least is None else f"of at least {least:g}"
+        raise ValueError(f"{name} must be a number {bound}, not {value!r}")

@@ -1,0 +1,84 @@
+"""What a caller may say about its calls, and what is told when it is nonsense."""
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import pytest
+from .workshop import at_rest, tool
+
+from headgate.errors import Overloaded
+from headgate.lab.virtual_time import LoopClock, run_virtual
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", "5s"),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", True),
+        ("timeout", math.nan),
+        ("timeout", math.inf),
+        ("max_wait", "5s"),
+        ("max_wait", -0.1),
+        ("model_tokens", 0),
+        ("stale_for", 0),
+        ("size", -1),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(name: str, value: Any) -> None:
+    async def main(clock: LoopClock) -> None:
+        with pytest.raises(ValueError, match=name):
+            tool(clock).with_options(**{name: value})
+
+    run_virtual(main)
+
+
+def test_whatever_breaks_at_the_start_of_a_call_gives_its_slot_back() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=1)
+        broken = github.with_options(timeout=5.0)
+        object.__setattr__(broken._options, "timeout", "5s")
+        for _ in range(3):
+            with pytest.raises(TypeError):
+                await broken.call(asyncio.sleep, 1)
+        assert await github.call(lambda: "works") == "works"
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
+def test_an_async_function_from_a_plain_thread_is_a_mistake_that_is_named() -> None:
+    async def main(clock: LoopClock) -> None:
+        async def answer() -> None: ...
+
+        with pytest.raises(TypeError, match="async"):
+            tool(clock).call_sync(answer)
+
+    run_virtual(main)
+
+
+def test_a_refused_retry_does_not_say_that_nothing_was_executed() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(
+            clock,
+            concurrency=1,
+            breaker={"kind": "hard", "consecutive": 2, "minimum_calls": 2, "failure_rate": "100%"},
+            retry={"attempts": 5},
+        )
+
+        def broken() -> None:
+            raise ConnectionError("boom")
+
+        with pytest.raises(Overloaded) as caught:
+            await github.call(broken)
+        assert caught.value.reason == "breaker_open"
+        assert isinstance(caught.value.__cause__, ConnectionError)
+        assert json.loads(caught.value.as_tool_result())["executed"] == "unknown"
+        with pytest.raises(Overloaded) as refused:
+            await github.call(broken)
+        assert json.loads(refused.value.as_tool_result())["executed"] is False
+
+    run_virtual(main)
