@@ -201,8 +201,8 @@ CASES: list[tuple[str, str, list[str]]] = [
      "tools: {a: {pause_when: {p95: 8s, until: {p95: 9s}, pauses: [lane:standard]}}}\n",
      ["1:25: until.p95 belongs to a p95 that is at least as large"]),
     ("what a rule pauses does not exist",
-     "stages: {publish: {}}\n"
-     "tools: {a: {pause_when: {p95: 8s, pauses: [resource:publsh, lane:bg, stage:publish]}}}\n",
+     ("stages: {publish: {}}\n"
+     "tools: {a: {pause_when: {p95: 8s, pauses: [resource:publsh, lane:bg, stage:publish]}}}\n"),
      ["2:44: there is no resource 'publsh'; did you mean 'publish'?",
       "2:61: there is no lane 'bg'; known here: background, critical, interactive, standard",
       "2:70: 'stage:publish' is nothing that can be paused; write resource:NAME, lane:NAME or workflow:NAME"]),

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import pytest
-from .workshop import at_rest, tool
 
 from headgate.errors import Overloaded
 from headgate.lab.virtual_time import LoopClock, run_virtual
+
+from .workshop import at_rest, tool
 
 
 @pytest.mark.parametrize(
