@@ -297,6 +297,22 @@ def test_draining_and_past_deadlines_are_refused_before_anything_is_stored(tmp_p
     at_door(tmp_path, with_triage(), act)
 
 
+def test_a_caller_whose_answer_was_lost_hears_of_its_run_even_when_the_door_is_shut(tmp_path: Path) -> None:
+    async def act(door: Door) -> None:
+        deadline_ms = door.clock.now_ms() + 1000
+        first = await door.yes(input=1, idempotency_key="k", deadline_ms=deadline_ms)
+        await asyncio.sleep(2)
+        again = await door.yes(input=1, idempotency_key="k", deadline_ms=deadline_ms)
+        assert (again.run.id, again.created) == (first.run.id, False)
+        door.intake.draining = True
+        assert (await door.yes(input=1, idempotency_key="k", deadline_ms=deadline_ms)).run.id == first.run.id
+        assert (await door.no(input=2, idempotency_key="other")).reason is Reason.DRAINING
+        assert (await door.no(input=2, idempotency_key="k")).reason is Reason.IDEMPOTENCY_CONFLICT
+        assert (await door.store.runs.overview()).states["queued"] == 1
+
+    at_door(tmp_path, with_triage(), act)
+
+
 @pytest.mark.parametrize(
     ("fields", "where"),
     [

@@ -82,9 +82,12 @@ class Intake:
         if deadline_ms is None and rules.workflow.deadline is not None:
             deadline_ms = now_ms + round(1000 * rules.workflow.deadline)
         early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
-        if early is not None:
+        if early is not None and wanted.idempotency_key is None:
             return self._refused(wanted, rules, early)
-        answer = await self._store.admissions.admit(self._offer(wanted, rules, text, now_ms, deadline_ms))
+        offer = self._offer(wanted, rules, text, now_ms, deadline_ms)
+        if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
+            offer = replace(offer, refusal=early)
+        answer = await self._store.admissions.admit(offer)
         if isinstance(answer, Refusal):
             return self._refused(wanted, rules, answer)
         return self._admitted(rules, answer)

@@ -48,6 +48,7 @@ class Admissions(Protocol):
 
         1. ``(tenant, idempotency_key)`` known: same ``body_hash`` → that run, ``created=False``;
            else refusal ``idempotency_conflict`` with ``run_id``.
+           An unknown key of an offer that carries a ``refusal``, or no key: that refusal, and nothing below.
         2. ``replay_of``: the source must be a dead letter of the same tenant (``unknown_run``,
            ``not_replayable``), and no replay of its lineage (the runs with the same ``origin_id``) may be unfinished
            (``not_replayable``, ``run_id`` names it). Done steps of the source and of every other replay of the

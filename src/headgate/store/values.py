@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headgate.model.decision import Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.record import record
 from headgate.model.run import RunRecord, RunState
@@ -72,6 +73,8 @@ class RunOffer:
     assume: str | None = None
     """Replays only: ``done`` or ``not_done`` for ``once`` steps whose outcome is unknown."""
     degraded: bool = False
+    refusal: Refusal | None = None
+    """What intake answers already, unless the idempotency key names a run that was taken in before."""
 
 
 @dataclass(frozen=True, slots=True)

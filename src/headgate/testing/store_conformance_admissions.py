@@ -124,6 +124,18 @@ async def a_known_key_needs_no_room(ground: Ground) -> None:
     assert again.run.id == first.id
 
 
+async def a_refused_offer_finds_only_what_is_known(ground: Ground) -> None:
+    first = await ground.store.admissions.admit(ground.offer(idempotency_key="k", body_hash="one"))
+    assert isinstance(first, Admission)
+    refusal = Refusal(Reason.DRAINING, "server", "shutting down")
+    known = await ground.store.admissions.admit(ground.offer(idempotency_key="k", body_hash="one", refusal=refusal))
+    assert isinstance(known, Admission)
+    assert (known.run.id, known.created) == (first.run.id, False)
+    for unknown in (ground.offer(idempotency_key="new", refusal=refusal), ground.offer(refusal=refusal)):
+        assert await ground.store.admissions.admit(unknown) == refusal
+    assert (await ground.store.runs.overview()).states[RunState.QUEUED] == 1
+
+
 async def the_same_content_collapses(ground: Ground) -> None:
     first = await ground.admit(content_key="c", duplicates=Duplicates.COLLAPSE)
     again = await ground.ask(content_key="c", duplicates=Duplicates.COLLAPSE)
@@ -320,6 +332,7 @@ CASES = (
     keys_belong_to_their_tenant,
     many_callers_with_one_key_get_one_run,
     a_known_key_needs_no_room,
+    a_refused_offer_finds_only_what_is_known,
     the_same_content_collapses,
     the_same_content_is_refused,
     finished_content_is_no_duplicate,

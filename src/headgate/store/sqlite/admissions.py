@@ -52,6 +52,8 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         known = tx.row("run_of_idempotency_key", offer.tenant, offer.idempotency_key)
         if known is not None:
             return _known(tx, offer, known)
+    if offer.refusal is not None:
+        return offer.refusal
     source: _Source | None = None
     if offer.replay_of is not None:
         judged = _judge_replay(tx, offer, offer.replay_of)
