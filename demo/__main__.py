@@ -42,7 +42,8 @@ def options(arguments: list[str]) -> Options:
 async def interruptible(chosen: Options, console: Console) -> int:
     """Run the demo; SIGTERM ends it as Ctrl-C does."""
     demo = asyncio.ensure_future(run_demo(chosen, console))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, demo.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell in the background has SIGINT ignored
+        asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
     with suppress(asyncio.CancelledError):
         return await demo
     return 130
