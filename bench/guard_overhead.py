@@ -115,7 +115,7 @@ def full_guard(body: Once) -> Once:
 
 
 def adaptive_guard(body: Once) -> Once:
-    return guard(body, concurrency="50..200", latency_high="10s")
+    return guard(body, concurrency="50..200")
 
 
 CONTENDERS: dict[str, Callable[[Once], Once]] = {
