@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from headgate.config.load import load_settings, parse_settings
-from headgate.config.settings import DEFAULT_LANES, Concurrency, GateSettings, Mode, WhenFull
-from headgate.config.units import Rate
+from headgate.config.settings import DEFAULT_LANES, GateSettings, Mode, WhenFull
+from headgate.config.units import Concurrency, Rate
 from headgate.errors import ConfigError
 from headgate.model.duplicates import Duplicates
 

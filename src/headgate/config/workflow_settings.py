@@ -1,0 +1,100 @@
+"""Settings of workflows and of the queues of people: what bounds one run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from headgate.config.fields import Count, Name, Settings
+from headgate.config.units import Amount, Knob, Number, Seconds, Share, Size, Whole
+from headgate.model.duplicates import Duplicates
+
+
+class RunQueueSettings(Settings):
+    """The bounded queue of runs that wait for a worker."""
+
+    depth: Annotated[Whole, Field(ge=1, le=10_000_000)] = 1000
+    per_tenant: Count | None = None
+    max_age: Seconds = 600.0
+    bytes: Size = 64 * 1024 * 1024
+    """All waiting inputs of the workflow together."""
+
+
+class RunBudget(Settings):
+    """Hard ceilings of one run, over all its attempts."""
+
+    model_tokens: Annotated[Amount, Field(ge=1)] | None = None
+    money: Annotated[Number, Field(gt=0, le=1_000_000_000)] | None = None
+    """In the unit of the models' prices."""
+    calls: Count = 1000
+    wall: Seconds | None = None
+    """Running time: what workers spend on it, without its waits in line or suspended."""
+    step_payload: Annotated[Size, Field(le=4 * 1024 * 1024)] = 4 * 1024 * 1024
+    """Largest result of one call, as JSON."""
+    at_ceiling: Literal["pause", "fail"] = "pause"
+    """``pause``: the run is suspended until somebody raises the ceiling; ``fail``: the call raises."""
+    patience: Seconds = 4 * 3600.0
+    """How long a paused run waits before it becomes a dead letter."""
+
+
+class LoopSettings(Settings):
+    """When a run that repeats itself is warned, refused and stopped: how often the same happened."""
+
+    warn: Annotated[Whole, Field(ge=2, le=10_000)] = 3
+    refuse: Annotated[Whole, Field(ge=2, le=10_000)] = 5
+    stop: Annotated[Whole, Field(ge=2, le=10_000)] = 8
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.warn <= self.refuse <= self.stop:
+            raise ValueError("must be in the order warn, refuse, stop, for example {warn: 3, refuse: 5, stop: 8}")
+        return self
+
+
+class WhenFull(StrEnum):
+    """What happens near and at the bound of a workflow's queue."""
+
+    REJECT = "reject"
+    DEGRADE = "degrade"
+    """The last fifth of the queue is open only on the cheaper path (the whole ladder applied)."""
+
+
+class DegradeStep(Settings):
+    """One rung of a ladder: from this pressure on, do this instead."""
+
+    at: Share
+    knobs: dict[str, Knob] = {}
+    models: dict[Name, Name] = {}
+    """Use the right-hand resource in place of the left-hand one."""
+    skip: tuple[str, ...] = ()
+    """What ``run.allows(name)`` answers *no* to."""
+
+
+class WorkflowSettings(Settings):
+    """One kind of run."""
+
+    lane: Name = "standard"
+    queue: RunQueueSettings = RunQueueSettings()
+    deadline: Seconds | None = None
+    """Default time from submission after which nobody wants the result."""
+    budget: RunBudget = RunBudget()
+    attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
+    """Tries of the whole run when it ends in a retryable failure; its remembered steps are not repeated."""
+    on_failure: Annotated[str, Field(pattern=r"^(dead_letter|approval:[a-z][a-z0-9_-]{0,62})$")] = "dead_letter"
+    """After the last attempt: a dead letter at once, or first a question to that queue of people."""
+    loops: LoopSettings | None = LoopSettings()
+    duplicates: Duplicates = Duplicates.ALLOW
+    when_full: WhenFull = WhenFull.REJECT
+    degrade: tuple[DegradeStep, ...] = ()
+    cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
+    """Fairness units that one run takes."""
+
+
+class ApprovalSettings(Settings):
+    """A bounded queue of people."""
+
+    depth: Count = 50
+    max_age: Seconds = 4 * 3600.0
+    on_expiry: Literal["deny", "approve"] = "deny"
