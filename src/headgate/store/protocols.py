@@ -22,6 +22,7 @@ from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
+from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.values import (
     ApiKey,
     Approval,
@@ -239,79 +240,6 @@ class Upkeep(Protocol):
 
         Also drops what counts nothing any more: tenants' places in line that have passed, full rate buckets.
         """
-        ...
-
-
-class Keys(Protocol):
-    """API keys."""
-
-    async def add(self, key: ApiKey) -> None: ...
-
-    async def by_hash(self, digest: str) -> ApiKey | None: ...
-
-    async def all(self) -> list[ApiKey]: ...
-
-    async def revoke(self, key_id: str, *, now_ms: int) -> bool: ...
-
-
-class Approvals(Protocol):
-    """Bounded queues of people."""
-
-    async def ask(
-        self,
-        approval: Approval,
-        owner: str,
-        term: int,
-        *,
-        depth: int,
-        attempts: int | None = None,
-        used_calls: int = 0,
-        used_model_tokens: int = 0,
-        used_money: float = 0.0,
-        used_wall_ms: int = 0,
-    ) -> Approval | Refusal | None:
-        """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
-        (``queue_full``). A question whose run ends while it waits is withdrawn (``expired``).
-
-        ``attempts`` is the run's new total of failed attempts, if it changed.
-        A question already asked for (run, step) is returned as it stands, and the run is suspended only while it
-        still waits. ``None`` if the fence did not match.
-        """
-        ...
-
-    async def decide(
-        self, approval_id: str, *, tenant: str | None, approved: bool, by: str, note: str | None, now_ms: int
-    ) -> Approval | None:
-        """Answer a waiting question and wake its run. An answered one is returned unchanged; ``None`` if unknown."""
-        ...
-
-    async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]: ...
-
-    async def expire_due(self, *, now_ms: int, limit: int) -> list[Approval]:
-        """Questions nobody answered in time become ``expired`` and their runs wake."""
-        ...
-
-
-class Controls(Protocol):
-    """What operators set by hand, and the record of who set what.
-
-    The record is only added to: one line per change, kept for 90 days and at most 10,000 lines.
-    """
-
-    async def put(self, control: Control) -> Control | None:
-        """Set it, in place of one of the same target and kind, which is returned if it was still in force."""
-        ...
-
-    async def drop(self, target: str, kind: ControlKind, *, by: str, reason: str, now_ms: int) -> Control | None:
-        """End it before its time. Returns what was in force; ``None``: nothing was, and nothing is recorded."""
-        ...
-
-    async def all(self, *, now_ms: int) -> list[Control]:
-        """Those in force, by target, overrides before pauses."""
-        ...
-
-    async def changes(self, *, target: str | None = None, limit: int = 100) -> list[ControlChange]:
-        """The record, newest first."""
         ...
 
 
