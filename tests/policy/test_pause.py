@@ -74,6 +74,18 @@ def test_an_open_breaker_is_evidence_enough() -> None:
     assert watch.why == "its breaker is not closed"
 
 
+def test_a_breaker_that_waits_for_a_probe_lets_the_held_back_work_make_it() -> None:
+    watch = looks(Watch(), lambda _: Seen(None, 0.0, True, 9), 30, start=0)
+    assert watch.on
+    shut = looks(watch, lambda _: Seen(None, 0.0, True, 9, untried=False), 300, start=30)
+    assert shut.on, "it turns calls away"
+    ended = looks(shut, lambda _: Seen(None, 0.0, True, 9, untried=True), 11, start=330)
+    assert not ended.on
+    idle = looks(ended, lambda _: Seen(None, 0.0, True, 9, untried=True), 300, start=341)
+    assert not idle.on, "nobody has tried since"
+    assert looks(idle, lambda _: Seen(None, 0.0, True, 10), 11, start=641).on
+
+
 def test_held_back_work_that_makes_no_calls_is_tried_again() -> None:
     watch = looks(Watch(), busy(9.5), 60, start=0)
     assert watch.on

@@ -123,7 +123,9 @@ class ControlBoard:
             else:
                 most = self._resources.get(name).settings.concurrency.most
                 limit = max(1, int(effect.thin_to * most))
-                overrides.setdefault(effect.target, self._by_rule(effect, ControlKind.OVERRIDE, now_ms, limit))
+                least = overrides.get(effect.target)
+                if least is None or (least.set_by.startswith(RULE) and limit < (least.limit_to or limit)):
+                    overrides[effect.target] = self._by_rule(effect, ControlKind.OVERRIDE, now_ms, limit)
         return InForce(pauses, overrides, thinned)
 
     def _by_rule(self, effect: RuleEffect, kind: ControlKind, now_ms: int, limit: int | None = None) -> Control:

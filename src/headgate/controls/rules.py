@@ -42,7 +42,8 @@ class PauseRules:
         effects = []
         for name, when in self._rules.items():
             one = resources[name]
-            seen = Seen(one.p95_s, one.error_rate, one.breaker != "closed", one.calls)
+            untried = not one.breaker_refuses and one.inflight == 0
+            seen = Seen(one.p95_s, one.error_rate, one.breaker != "closed", one.calls, untried)
             watch = pause.follow(self._watches.get(name, Watch()), _rule(when), seen, now_s=now_s)
             self._watches[name] = watch
             if watch.on:

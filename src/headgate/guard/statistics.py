@@ -51,6 +51,8 @@ class ResourceStatistics:
     """What somebody has set in place of the configured numbers."""
     pause: Pause | None = None
     """Nothing starts while there is one."""
+    breaker_refuses: bool = False
+    """The breaker turns calls away now; it is also ``open`` when its time has passed and nobody has probed yet."""
 
 
 def pressure(
@@ -112,4 +114,5 @@ def snapshot(
         ),
         override=controls.overridden(now),
         pause=pause,
+        breaker_refuses=breaker is not None and breaker.refuses(now),
     )

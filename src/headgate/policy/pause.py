@@ -10,7 +10,8 @@ started in all; the last gives the number of calls that the recent figures rest 
 Invariants: it begins only after one of its signs has been there for ``after_s`` without a break, with at least
 ``least_calls`` calls in the last minute (an open breaker is evidence enough); it ends only after every sign has been
 gone for as long. What is unknown is no sign: work that is held back makes no calls, so the figures of a minute run
-out and the rule ends by itself, which tries the dependency again.
+out and the rule ends by itself, which tries the dependency again. For the same reason a breaker that waits for a probe
+which nobody makes is no reason to go on, and after that it is no reason to begin before a call was made.
 
 Trade-off: each process judges by the calls it makes itself, so a fleet holds back process by process.
 """
@@ -50,6 +51,8 @@ class Seen:
     """Its breaker is not closed."""
     calls: int
     """Started since the beginning."""
+    untried: bool = False
+    """Its breaker would let a call through, and none is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Watch:
     """Since when the looks say the opposite of ``on``."""
     marks: tuple[tuple[float, int], ...] = ()
     """(moment, calls started until then), one every few seconds of the last minute, oldest first."""
+    left_at: int = -1
+    """Calls that had been started when the rule ended last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,14 @@ def nothing_held() -> HeldBack:
 def follow(watch: Watch, rule: PauseRule, seen: Seen, *, now_s: float) -> Watch:
     """The watch after one more look. Looks come about once a second, ``now_s`` never falls."""
     marks = _mark(watch.marks, seen.calls, now_s)
-    sign = _sign(rule, seen, recent=seen.calls - marks[0][1], on=watch.on)
+    broken = seen.broken and (not seen.untried if watch.on else seen.calls > watch.left_at)
+    sign = _sign(rule, replace(seen, broken=broken), recent=seen.calls - marks[0][1], on=watch.on)
     if (sign is not None) == watch.on:
         return replace(watch, turning_since_s=None, marks=marks)
     since_s = now_s if watch.turning_since_s is None else watch.turning_since_s
     if now_s - since_s < rule.after_s:
         return replace(watch, turning_since_s=since_s, marks=marks)
-    return Watch(on=not watch.on, why=sign or "", marks=marks)
+    return Watch(on=not watch.on, why=sign or "", marks=marks, left_at=seen.calls if watch.on else -1)
 
 
 def _mark(marks: tuple[tuple[float, int], ...], calls: int, now_s: float) -> tuple[tuple[float, int], ...]:
