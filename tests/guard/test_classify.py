@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.errors import Overloaded
 from headgate.guard import classify, provider_headers
@@ -119,6 +121,11 @@ def test_answers(value: Any, outcome: Outcome, tokens: int | None) -> None:
         ({"retry-after": "-5"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
+        ({"retry-after": "1700000090"}, 90.0),
+        ({"retry-after": "1600000000"}, None),
+        ({"retry-after": "9999-12-31T00:00:00Z"}, 7 * 86400.0),
+        ({"retry-after": "Mon, 1 Jan 10000000000000000000000 00:00:00 GMT"}, None),
+        ({"retry-after": "Mon, 1 Jan 2024 00:00:00 +99999999999999999"}, None),
         ({}, None),
     ],
 )
@@ -150,3 +157,28 @@ def test_rate_limit_headers_of_every_kind() -> None:
     ietf = {"ratelimit-policy": '"burst";q=100;w=60;qu="tokens", "daily";q=5', "ratelimit": '"burst";r=3;t=9'}
     assert provider_headers.windows(ietf, now_ms=NOW) == (RateWindow("model_tokens", 100, 3, 9.0),)
     assert provider_headers.windows({"ratelimit": ';;=,"', "x-ratelimit-reset-tokens": "?"}, now_ms=NOW) == ()
+
+
+_DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+@given(
+    text=st.one_of(
+        st.text(max_size=40),
+        st.text(alphabet="0123456789:,-+. GMT", max_size=40).map(lambda tail: _DATE[:12] + tail),
+        st.integers(-(10**30), 10**30).map(str),
+        st.tuples(st.integers(0, len(_DATE)), st.integers(0, 10**25)).map(
+            lambda cut: f"{_DATE[: cut[0]]}{cut[1]}{_DATE[cut[0] :]}"
+        ),
+    )
+)
+def test_whatever_a_header_says_it_is_read_as_a_wait_of_at_most_a_week_or_as_unknown(text: str) -> None:
+    names = ("retry-after", "retry-after-ms", "ratelimit", "ratelimit-policy")
+    named = [f"x-ratelimit-{part}-requests" for part in ("limit", "remaining", "reset")]
+    for name in (*names, *named):
+        headers = {"x-ratelimit-remaining-requests": "0", "ratelimit": '"a";r=0;t=1', name: text}
+        wait_s = provider_headers.retry_after_s(headers, now_ms=NOW)
+        assert wait_s is None or 0 < wait_s <= 7 * 86400
+        for window in provider_headers.windows(headers, now_ms=NOW):
+            assert window.reset_s is None or 0 <= window.reset_s <= 7 * 86400
+            assert window.remaining is None or window.remaining >= 0

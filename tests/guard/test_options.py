@@ -51,6 +51,38 @@ def test_whatever_breaks_at_the_start_of_a_call_gives_its_slot_back() -> None:
     run_virtual(main)
 
 
+class Unreadable(Exception):
+    @property
+    def response(self) -> object:
+        raise RuntimeError("no response was set")
+
+
+@pytest.mark.parametrize("how", ["call", "call_sync", "slot"])
+def test_an_error_that_cannot_be_read_gives_its_slot_back(how: str) -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=1)
+
+        def fails() -> None:
+            raise Unreadable
+
+        async def use() -> None:
+            if how == "call":
+                await github.call(fails)
+            elif how == "call_sync":
+                github.call_sync(fails)
+            else:
+                async with github.slot():
+                    fails()
+
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="no response") as raised:
+                await use()
+            assert isinstance(raised.value.__context__, Unreadable)
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
 def test_an_async_function_from_a_plain_thread_is_a_mistake_that_is_named() -> None:
     async def main(clock: LoopClock) -> None:
         async def answer() -> None: ...

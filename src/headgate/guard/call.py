@@ -180,7 +180,7 @@ class Call:
     def raised(self, slot: Slot, error: BaseException) -> Again:
         """The function raised, or was cut: end the slot and judge."""
         self.last_error = error
-        result = self._cut_result() if slot.cut else classify.of_error(error, now_ms=self.clock.now_ms())
+        result = self._failed_as(slot, error)
         self._end(slot, result)
         if isinstance(error, Expired) or not isinstance(error, Exception):
             return Again(None)
@@ -196,10 +196,7 @@ class Call:
 
     def ended_by(self, slot: Slot, error: BaseException) -> None:
         """A block of code ended with this error; nothing follows from it."""
-        self._end(
-            slot,
-            self._cut_result() if slot.cut else classify.of_error(error, now_ms=self.clock.now_ms()),
-        )
+        self._end(slot, self._failed_as(slot, error))
 
     def fall_back(self, refusal: Overloaded) -> bool:
         """Move on to the fallback resource after a refusal, if there is one that was not asked yet."""
@@ -246,6 +243,14 @@ class Call:
         """The verdict on an answer. A check that raises is the user's mistake: the slot ends, and it comes out."""
         try:
             return self._judge(value)
+        except BaseException:
+            self._end(slot, classify.IGNORED)
+            raise
+
+    def _failed_as(self, slot: Slot, error: BaseException) -> CallResult:
+        """The verdict on an error. One that cannot be read (an attribute of it raises) ends the slot all the same."""
+        try:
+            return self._cut_result() if slot.cut else classify.of_error(error, now_ms=self.clock.now_ms())
         except BaseException:
             self._end(slot, classify.IGNORED)
             raise

@@ -20,6 +20,8 @@ from headgate.model.outcome import RateWindow
 _MOST_HEADERS = 200
 _MOST_RETRIES = 100
 _LONGEST_S = 7 * 86400.0
+_UNIX_TIME_S = 1e9
+"""Numbers from here on are moments: as a wait it would be thirty years."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _IETF_ITEM = re.compile(r'^\s*"?([^";]*)"?\s*((?:;[^;]*)*)$')
@@ -56,7 +58,7 @@ def retry_after_s(headers: Mapping[str, str], *, now_ms: int) -> float | None:
     text = headers.get("retry-after")
     if text is None:
         return None
-    seconds = _number(text)
+    seconds = _seconds(text, now_ms)
     if seconds is None:
         seconds = _until(text, now_ms)
     return min(seconds, _LONGEST_S) if seconds is not None and seconds > 0 else None
@@ -123,8 +125,16 @@ def _reset(text: str | None, now_ms: int) -> float | None:
     parts = _DURATION.findall(compact)
     if parts and "".join(number + unit for number, unit in parts) == compact:
         return min(sum(float(number) * _SECONDS[unit] for number, unit in parts), _LONGEST_S)
-    seconds = _positive(compact)
-    return seconds if seconds is not None else _until(compact, now_ms)
+    seconds = _seconds(compact, now_ms)
+    if seconds is None:
+        return _until(compact, now_ms)
+    return min(seconds, _LONGEST_S) if seconds >= 0 else None
+
+
+def _seconds(text: str, now_ms: int) -> float | None:
+    """A wait in seconds; a number that can only be a Unix time is taken as that moment."""
+    number = _number(text)
+    return number if number is None or number < _UNIX_TIME_S else _from_now(number, now_ms)
 
 
 def _until(text: str, now_ms: int) -> float | None:
@@ -134,11 +144,15 @@ def _until(text: str, now_ms: int) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # the last for numbers of twenty digits
             return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - now_ms / 1000)
+    return _from_now(moment.timestamp(), now_ms)
+
+
+def _from_now(moment_s: float, now_ms: int) -> float:
+    return min(max(0.0, moment_s - now_ms / 1000), _LONGEST_S)
 
 
 def _number(text: str | None) -> float | None:
