@@ -88,6 +88,26 @@ def test_a_call_that_can_never_fit_is_told_so() -> None:
     run_virtual(main)
 
 
+@pytest.mark.parametrize("given", [None, 2_000])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_costly_call_does_not_shut_the_model_for_good(given: int | None, shared: bool) -> None:
+    async def main(clock: LoopClock) -> None:
+        large = (
+            model(clock, model_tokens="10k/min")
+            if shared
+            else model(clock, limits=[{"per": "tenant", "model_tokens": "10k/min"}])
+        )
+        view = large.with_options(model_tokens=given)
+        for used in (60_000, 60_000, 500):
+            await view.call(lambda used=used: usage_answer(used))
+            await asyncio.sleep(900)  # until what it took beyond the ceiling is paid off
+        with pytest.raises(Overloaded) as refused:
+            await large.with_options(model_tokens=11_000).call(Provider())
+        assert refused.value.reason == "never_fits"
+
+    run_virtual(main)
+
+
 def test_each_tenant_and_user_has_its_own_bucket() -> None:
     async def main(clock: LoopClock) -> None:
         limits = [{"per": "tenant", "model_tokens": "10k/min"}, {"per": "user", "model_tokens": "6k/min"}]

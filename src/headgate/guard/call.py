@@ -129,7 +129,6 @@ class Call:
         if tokens is None:
             return 0.0
         slot.given_tokens = self.options.model_tokens
-        slot.tokens = tokens.estimate.guess(slot.given_tokens)
         answer = tokens.reserve(slot, now)
         wish = answer.refused or answer.shadowed
         if wish is not None:

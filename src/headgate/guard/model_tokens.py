@@ -187,11 +187,20 @@ class TokenHolds:
         self._keyed = keyed
 
     def reserve(self, slot: Slot, now: float) -> Answer:
-        """Reserve the slot's estimate in the keyed buckets of its circumstances, before it stands in line."""
+        """Estimate what the slot's call takes, and reserve it in the keyed buckets of its circumstances, before it
+        stands in line."""
         wishes = self._keyed.wishes(slot.whose)
+        slot.tokens = self._estimate(slot.given_tokens, wishes)
         answer = self._keyed.buckets.take(wishes, slot.tokens, now=now, most_wait_s=max(0.0, slot.wait_until - now))
         slot.keyed_hold = answer.taken
         return answer
+
+    def _estimate(self, given: float | None, wishes: Sequence[RateTake]) -> float:
+        """What was learned never asks for more than a whole bucket: such a call would be refused for good, and with
+        it every later one, for nothing would be learned any more. What the caller itself says stands."""
+        guess = self.estimate.guess(given)
+        smallest = min((wish.size for wish in (*self._shared, *wishes) if not wish.shadow), default=math.inf)
+        return guess if guess <= smallest else max(smallest, given or 0.0)
 
     def never_fits(self, slot: Slot) -> RateTake | None:
         """The shared bucket that is smaller than the slot's estimate, if there is one."""
