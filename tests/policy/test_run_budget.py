@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.errors import BudgetExhausted
-from headgate.policy.run_budget import Ceiling, Hold, Remaining, RunBudget
+from headgate.policy.run_budget import MOST, Ceiling, Hold, Remaining, RunBudget, raised
 
 
 def test_money_is_held_at_the_price_and_settled_to_the_cost() -> None:
@@ -88,3 +88,13 @@ def test_holds_never_leak_and_a_ceiling_is_passed_only_by_wrong_estimates(
     left = budget.remaining(ran_s=0.0)
     assert left.model_tokens == max(0, 2000 - budget.used_model_tokens)
     assert left.calls == 20 - budget.used_calls
+
+
+@given(st.integers(1, 10**15), st.none() | st.integers(1, 10**15), st.none() | st.integers(1, 10**15))
+def test_a_ceiling_is_never_lowered_and_never_beyond_the_most(present: int, to: int | None, by: int | None) -> None:
+    after = raised(present, to, by)
+    assert after is not None
+    assert present <= after <= MOST
+    if by is not None and present + by <= MOST:
+        assert after >= present + by or (to is not None and to < present)
+    assert raised(None, to, by) is None

@@ -195,6 +195,13 @@ def test_only_positive_ceilings_are_raised(tmp_path: Path) -> None:
         for wrong in ({}, {"calls": 0}, {"money": -1.0}, {"wall_s": float("nan")}, {"model_tokens": None}):
             with pytest.raises(InvalidRequest):
                 await _raise(bench, run_id, **wrong)
+        with pytest.raises(InvalidRequest):
+            await _raise(bench, run_id, calls=1005, more={"calls": 5})
+        with pytest.raises(InvalidRequest):
+            await _raise(bench, run_id, more={"money": -5.0})
+        more = await _raise(bench, run_id, more={"calls": 5})
+        assert more is not None
+        assert more.budget_calls == 1005
         assert await _raise(bench, "nothing", calls=3) is None
 
     on_bench(tmp_path, main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -34,12 +35,25 @@ def test_ceilings_are_raised_to_totals_or_by_amounts() -> None:
     with_service(act, workflows=WORKFLOWS)
 
 
+def test_amounts_more_are_added_by_the_store_however_many_ask_at_once() -> None:
+    async def act(service: Service) -> None:
+        run_id = (await service.submit()).json()["id"]
+        await asyncio.gather(*(raised(service, run_id, {"calls": " +20", "model_tokens": "+1k"}) for _ in range(10)))
+        state = (await raised(service, run_id, {"calls": "+1"}))[1]["budget"]
+        assert (state["calls"], state["model_tokens"]) == (261, 60_000)
+
+    with_service(act, workflows=WORKFLOWS)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
         ({}, "calls"),
         ({"calls": 0}, "calls"),
         ({"calls": "+many"}, "calls"),
+        ({"calls": "+0.5"}, "calls"),
+        ({"calls": 1e300}, "calls"),
+        ({"calls": "+1e5"}, "calls"),
         ({"money": 5}, "money"),
         ({"wall": 30}, "wall"),
         ({"tokens": 5}, "tokens"),

@@ -13,8 +13,14 @@ ceiling by at most what calls in flight took beyond their estimates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headgate.errors import BudgetExhausted
+
+N = TypeVar("N", int, float)
+
+MOST = 10**15
+"""No ceiling is raised beyond this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,15 @@ class Ceiling:
     model_tokens: int | None = None
     money: float | None = None
     wall_s: float | None = None
+
+
+def raised(present: N | None, to: N | None, by: N | None) -> N | None:
+    """A ceiling after somebody raised it to a total, or by an amount: never lower than it was, at most `MOST`, and
+    still ``None`` where there was none."""
+    if present is None:
+        return None
+    wanted = (present if to is None else to) + (0 if by is None else by)
+    return max(present, min(wanted, type(present)(MOST)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 from headgate.errors import InvalidRequest
 from headgate.model.run import RunRecord
 from headgate.observe.bus import EventBus
+from headgate.policy.run_budget import MOST
 from headgate.store.protocols import Ceilings, Store
 
-_LARGEST = 1e15
 
-
-class Raised(TypedDict, total=False):
-    """New ceilings, as totals over all attempts. ``None`` leaves one as it is."""
+class Amounts(TypedDict, total=False):
+    """One number for each ceiling that is meant. ``None`` leaves one as it is."""
 
     calls: int | None
     model_tokens: int | None
     money: float | None
     wall_s: float | None
     """Seconds of running time."""
+
+
+class Raised(Amounts, total=False):
+    """New ceilings, as totals over all attempts."""
+
+    more: Amounts | None
+    """Raise these by so much, from what they are when the store does it: two who add 20 add 40."""
 
 
 async def raise_budget(
@@ -38,15 +44,15 @@ async def raise_budget(
     is none (or it is another tenant's).
 
     Raises:
-        InvalidRequest: nothing is raised, or to something that is not positive.
+        InvalidRequest: nothing is raised, or to or by something that is not positive.
     """
-    given: dict[str, Any] = {name: value for name, value in ceilings.items() if value is not None}
-    wrong = [(name, "must be positive and finite") for name, value in given.items() if not 0 < value < _LARGEST]
-    if wrong or not given:
+    by = _given(ceilings.pop("more", None) or {})
+    to = _given(ceilings)
+    wrong = [(name, "must be positive and finite") for one in (to, by) for name, n in one.items() if not 0 < n < MOST]
+    wrong += [(name, "is either a new total or an amount more") for name in to if name in by]
+    if wrong or not (to or by):
         raise InvalidRequest(wrong or [("calls", "name at least one ceiling to raise")])
-    if "wall_s" in given:
-        given["wall_ms"] = round(1000 * given.pop("wall_s"))
-    run = await store.runs.raise_budget(run_id, tenant=tenant, ceilings=Ceilings(**given))
+    run = await store.runs.raise_budget(run_id, tenant=tenant, ceilings=_ceilings(to), more=_ceilings(by))
     if run is not None and not run.state.terminal:
         bus.emit(
             "budget_raised",
@@ -61,3 +67,17 @@ async def raise_budget(
         )
         then()
     return run
+
+
+def _given(amounts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in amounts.items() if value is not None}
+
+
+def _ceilings(amounts: Mapping[str, Any]) -> Ceilings:
+    wall_s = amounts.get("wall_s")
+    return Ceilings(
+        amounts.get("calls"),
+        amounts.get("model_tokens"),
+        amounts.get("money"),
+        None if wall_s is None else max(1, round(1000 * wall_s)),
+    )

@@ -51,46 +51,51 @@ class BudgetRoutes:
         before = await gate.store.runs.get(run_id, tenant=caller.tenant) if is_uuid(run_id) else None
         if before is None:
             raise unknown_run(run_id)
-        if before.state.terminal:
-            raise ProblemError(problem(409, Reason.INVALID_REQUEST, f"the run has ended as {before.state.value}"))
-        run = await gate.raise_budget(run_id, tenant=caller.tenant, **_ceilings(fields, before))
+        _refuse_ended(before)
+        run = await gate.raise_budget(run_id, tenant=caller.tenant, **_raise(fields, before))
         if run is None:
             raise unknown_run(run_id)
+        _refuse_ended(run)  # meanwhile
         return as_response(json_answer(budget_view(run)))
 
 
-def _ceilings(fields: dict[str, Any], run: RunRecord) -> dict[str, Any]:
-    """The wished totals; ``+20`` adds to the present ceiling.
+def _refuse_ended(run: RunRecord) -> None:
+    if run.state.terminal:
+        raise ProblemError(problem(409, Reason.INVALID_REQUEST, f"the run has ended as {run.state.value}"))
+
+
+def _raise(fields: dict[str, Any], run: RunRecord) -> dict[str, Any]:
+    """The wished totals, and what is to be added to the ceilings (``+20``).
 
     Raises:
         InvalidRequest: what is wrong with them.
     """
-    wall_s = None if run.budget_wall_ms is None else run.budget_wall_ms / 1000
+    # Whether a run has a ceiling never changes; how high it is may change at any moment.
     wishes: tuple[tuple[str, str, float | None, Callable[[Any], float]], ...] = (
         ("calls", "calls", run.budget_calls, parse_amount),
         ("model_tokens", "model_tokens", run.budget_model_tokens, parse_amount),
         ("money", "money", run.budget_money, parse_amount),
-        ("wall", "wall_s", wall_s, parse_duration),
+        ("wall", "wall_s", run.budget_wall_ms, parse_duration),
     )
-    found: dict[str, Any] = {}
+    to: dict[str, Any] = {}
+    by: dict[str, Any] = {}
     mistakes = []
     for name, argument, present, parse in wishes:
         value = fields.get(name)
         if value is None:
             continue
-        more = isinstance(value, str) and value.startswith("+")
+        more = isinstance(value, str) and value.lstrip().startswith("+")
         try:
-            total = parse(value[1:] if more else value)
+            amount = parse(value.lstrip()[1:] if more else value)
         except ValueError as error:
             mistakes.append((name, str(error)))
             continue
         if present is None:
             mistakes.append((name, "the run has no such ceiling"))
         else:
-            total = present + total if more else total
-            found[argument] = int(total) if name in ("calls", "model_tokens") else total
-    if not mistakes and not found:
+            (by if more else to)[argument] = int(amount) if name in ("calls", "model_tokens") else amount
+    if not mistakes and not (to or by):
         mistakes.append(("calls", "or model_tokens, money or wall is needed"))
     if mistakes:
         raise InvalidRequest(mistakes)
-    return found
+    return {**to, "more": by}

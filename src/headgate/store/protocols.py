@@ -95,9 +95,12 @@ class Runs(Protocol):
         """
         ...
 
-    async def raise_budget(self, run_id: str, *, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
-        """Raise the ceilings of an unfinished run to these. No ceiling is lowered, and none is added where there is
-        none. A run that waits for it (``budget_wait``) goes back in line if any ceiling rose.
+    async def raise_budget(
+        self, run_id: str, *, tenant: str | None, ceilings: Ceilings, more: Ceilings | None = None
+    ) -> RunRecord | None:
+        """Raise the ceilings of an unfinished run to ``ceilings``, and those in ``more`` by so much, whatever they
+        are at that moment (`headgate.policy.run_budget.raised`). A run that waits for it (``budget_wait``) goes back
+        in line if any ceiling rose.
 
         Returns the run afterwards, ``None`` if unknown.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -71,6 +72,28 @@ async def a_raised_budget_resumes(ground: Ground) -> None:
     assert (claim.run.term, claim.run.budget_model_tokens, claim.run.used_money) == (2, 5000, 1.25)
 
 
+async def raises_by_an_amount_add_up(ground: Ground) -> None:
+    run = await _started(ground)
+    await _pause(ground, run)
+    runs = ground.store.runs
+    more = Ceilings(calls=20, model_tokens=10, money=0.5, wall_ms=1_000)
+    answers = await asyncio.gather(
+        *(runs.raise_budget(run.id, tenant=None, ceilings=Ceilings(), more=more) for _ in range(10))
+    )
+    assert all(answer is not None and answer.state is RunState.QUEUED for answer in answers)
+    after = await ground.get(run)
+    assert (after.budget_calls, after.budget_model_tokens) == (210, 1100)
+    assert (after.budget_money, after.budget_wall_ms) == (7.5, 70_000)
+    await ground.check_counters()
+    mixed = await runs.raise_budget(run.id, tenant=None, ceilings=Ceilings(calls=300), more=Ceilings(money=1.0))
+    assert mixed is not None
+    assert (mixed.budget_calls, mixed.budget_money) == (300, 8.5)
+    bare = await ground.admit()
+    answer = await runs.raise_budget(bare.id, tenant=None, ceilings=Ceilings(), more=more)
+    assert answer is not None
+    assert (answer.budget_calls, answer.budget_money) == (None, None)
+
+
 async def a_raise_meets_a_pause_on_its_way(ground: Ground) -> None:
     run = await _started(ground)
     raised = await ground.store.runs.raise_budget(run.id, tenant=None, ceilings=Ceilings(calls=20))
@@ -137,6 +160,7 @@ async def a_step_keeps_what_it_cost(ground: Ground) -> None:
 CASES = (
     a_run_is_paused_at_its_ceiling,
     a_raised_budget_resumes,
+    raises_by_an_amount_add_up,
     a_raise_meets_a_pause_on_its_way,
     no_ceiling_is_added_or_moved_after_the_end,
     patience_ends,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
+from headgate.policy.run_budget import raised
 from headgate.store.protocols import Ceilings, Overview, QueueState, RunFilter
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
 from headgate.store.sqlite.operations import Operations
@@ -53,23 +55,29 @@ class SqliteRuns:
         )
         return run
 
-    async def raise_budget(self, run_id: str, *, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
-        run: RunRecord | None = await self._writer.submit(lambda tx: _raise_budget(tx, run_id, tenant, ceilings))
+    async def raise_budget(
+        self, run_id: str, *, tenant: str | None, ceilings: Ceilings, more: Ceilings | None = None
+    ) -> RunRecord | None:
+        run: RunRecord | None = await self._writer.submit(
+            lambda tx: _raise_budget(tx, run_id, tenant, ceilings, more or Ceilings())
+        )
         return run
 
 
-def _raise_budget(tx: Transaction, run_id: str, tenant: str | None, ceilings: Ceilings) -> RunRecord | None:
+def _raise_budget(
+    tx: Transaction, run_id: str, tenant: str | None, ceilings: Ceilings, more: Ceilings
+) -> RunRecord | None:
     row = tx.row("run_to_raise", run_id)
     if row is None or (tenant is not None and row[2] != tenant):
         return None
     seq, workflow, owner_tenant, lane, state, reason, deadline_ms, crashes, *present = row
     if RunState(state).terminal:
         return run_by_id(tx, run_id)
-    wanted = (ceilings.calls, ceilings.model_tokens, ceilings.money, ceilings.wall_ms)
-    raised = [old if old is None or new is None else max(old, new) for old, new in zip(present, wanted, strict=True)]
-    if raised == present:
+    rows = zip(present, dataclasses.astuple(ceilings), dataclasses.astuple(more), strict=True)
+    after = [raised(old, to, by) for old, to, by in rows]
+    if after == present:
         return run_by_id(tx, run_id)
-    tx.run("raise_budget", seq, *raised)
+    tx.run("raise_budget", seq, *after)
     if state == RunState.SUSPENDED and reason == Reason.BUDGET_WAIT:
         tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
         scopes = tx.numbers.scopes(workflow, owner_tenant, lane)
