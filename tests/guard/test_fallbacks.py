@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import Overloaded
+from headgate.errors import Expired, Overloaded
 from headgate.guard.ambient import Ambient, ambient, current_resource
 from headgate.guard.last_resort import StaleAnswers
 from headgate.guard.registry import Resources
@@ -205,6 +205,31 @@ def test_a_resource_that_usually_takes_too_long_is_passed_over_at_once() -> None
         assert (await alone.perform(quick)).degraded is None  # nothing else could answer: it gets its try
         await asyncio.sleep(120)  # what is not known any more is tried again
         assert (await large.with_options(timeout=2).perform(quick)).degraded is None
+
+    run_virtual(main)
+
+
+def test_a_call_cut_at_its_own_limit_falls_back_also_while_nothing_is_known() -> None:
+    async def main(clock: LoopClock) -> None:
+        models = chain(clock)
+
+        async def ask() -> str | None:
+            if current_resource() == "large":
+                await asyncio.sleep(20)
+            return current_resource()
+
+        done = await models.get("large").with_options(timeout=1).perform(ask)
+        assert (done.value, done.degraded, done.tries) == ("medium", "resource:medium", 2)
+        alone = models.get("large").with_options(timeout=1, fallback=False)
+        assert (await alone.with_options(fallback_value="short").perform(ask)).degraded == "static"
+        with pytest.raises(TimeoutError):
+            await alone.with_options(fallback_value="short", once=True).perform(ask)
+        with pytest.raises(TimeoutError):
+            await alone.perform(ask)
+        with ambient(Ambient(deadline=clock.monotonic() + 1)), pytest.raises(Expired):
+            await models.get("large").perform(ask)
+        assert models.get("large").statistics().error_rate == 0.0
+        assert all(at_rest(one) for one in models.all())
 
     run_virtual(main)
 

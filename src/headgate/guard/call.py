@@ -295,9 +295,11 @@ class Call:
         if verdict.out_of_budget and self.last_error is not None:
             self.last_error.add_note(f"not retried: the retry budget of {self.resource.scope} is used up")
         may_repeat = not self.options.once or surely_not_reached(result)
-        if result.outcome in _FAILS_OVER and may_repeat and not self._past_deadline():
+        # A call cut at its caller's limit may be no evidence against the dependency; it has no answer all the same.
+        outcome = Outcome.TIMEOUT if slot.cut else result.outcome
+        if outcome in _FAILS_OVER and may_repeat and not self._past_deadline():
             self.replaceable = True
-            reason = reason_of(result.outcome).value
+            reason = reason_of(outcome).value
             if self._switch(reason):
                 return Again(0.0)
         if verdict.suspend_s is not None:
