@@ -2,6 +2,7 @@
 
 import asyncio
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from headgate.errors import Expired, Overloaded
 from headgate.guard.ambient import Ambient, ambient, current_resource
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
-from .workshop import Provider, ProviderError, at_rest, resources, told, tool
+from .workshop import Provider, ProviderError, at_rest, resources, told, tool, usage_answer
 
 THREE = {"attempts": 3, "base": "1s"}
 
@@ -485,5 +486,27 @@ def test_while_a_soft_breaker_is_open_a_trickle_of_probes_goes_through() -> None
         assert first_well <= 60 + 1.25 * 30 + 1
         after = [one for moment, one in ended if moment > first_well + 1]
         assert sum(one == "well" for one in after) >= 0.95 * len(after)
+
+    run_virtual(main)
+
+
+def test_an_answer_that_is_no_good_was_paid_for() -> None:
+    async def main(clock: LoopClock) -> None:
+        models = {"large": {"retry": {"attempts": 3, "base": "100ms"}, "model_tokens": "100k/min"}}
+        large = resources(clock, models=models).get("large")
+        answers = Provider(0.1, lambda number: {**usage_answer(1000), "number": number})
+        done = await large.with_options(healthy=lambda answer: answer["number"] >= 2).perform(answers)
+        assert (done.tries, done.model_tokens) == (3, 3000)
+
+    run_virtual(main)
+
+
+def test_a_refusal_by_status_stays_one_whatever_the_check_says() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, breaker={"consecutive": 3})
+        full = SimpleNamespace(status_code=429, headers={"retry-after": "1"}, content=b"")
+        for _ in range(10):
+            assert await github.with_options(healthy=lambda answer: bool(answer.content)).call(lambda: full) is full
+        assert github.statistics().breaker == "closed"
 
     run_virtual(main)

@@ -7,7 +7,7 @@ import pytest
 
 from headgate.errors import Overloaded
 from headgate.guard import classify, provider_headers
-from headgate.guard.ambient import Ambient, ambient
+from headgate.guard.ambient import Ambient, ambient, current_resource
 from headgate.guard.registry import Resources
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
@@ -138,6 +138,43 @@ def test_cancelled_while_waiting_for_its_turn_gives_everything_back() -> None:
         assert at_rest(github)
         assert github.turnstile._retries._active == 0
         assert github.turnstile.evidence.retry_budget.balance(0.0) == before - 1  # one was really made
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "too slow by then"])
+def test_a_retry_that_is_never_made_costs_nothing(how: str) -> None:
+    async def main(clock: LoopClock) -> None:
+        models = {
+            "large": {"retry": {"attempts": 3, "base": "5s"}, "breaker": None, "fallback": "small"},
+            "small": {},
+        }
+        both = resources(clock, models=models)
+        large = both.get("large")
+        for _ in range(8):
+            await large.call(asyncio.sleep, 4)
+        budget = large.turnstile.evidence.retry_budget
+        full = budget.balance(clock.monotonic())
+
+        async def fails() -> str:
+            if current_resource() == "small":
+                return "small"
+            await asyncio.sleep(0.1)
+            raise ProviderError(500, {"retry-after": "4"})
+
+        for _ in range(5):
+            if how == "cancelled":
+                task = asyncio.create_task(large.call(fails))
+                await asyncio.sleep(0.1)
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                with ambient(Ambient(deadline=clock.monotonic() + 7)):
+                    assert await large.call(fails) == "small"
+        assert budget.balance(clock.monotonic()) == full
+        assert all(at_rest(one) for one in both.all())
 
     run_virtual(main)
 

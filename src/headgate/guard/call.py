@@ -7,6 +7,7 @@ function; `headgate.guard.guard` does.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headgate.clock import Clock
@@ -170,7 +171,9 @@ class Call:
 
     def returned(self, slot: Slot, value: Any, *, overran: bool = False) -> Again | None:
         """The function returned: end the slot. ``None``: take the value; else the verdict on a bad answer."""
-        result = self._cut_result() if overran else self._ended_as(slot, value)
+        result = self._ended_as(slot, value)
+        if overran:
+            result = replace(self._cut_result(), model_tokens=result.model_tokens)
         self._end(slot, result)
         if result.outcome is Outcome.OK or overran:
             return None
@@ -227,6 +230,14 @@ class Call:
         """
         self._refuse_late(self.clock.monotonic())
 
+    def drop_retry(self) -> None:
+        """The retry that was paid for is not going to be made: its price goes back."""
+        if self._paid is not None:
+            now = self.clock.monotonic()
+            slot = Slot(self.whose, now, now, Reason.WAIT_EXPIRED)
+            slot.paid, self._paid = self._paid, None
+            self.turnstile.withdraw(slot)
+
     def performed(self, value: Any) -> Performed[Any]:
         """The account with the value."""
         degraded = self.replaced or (self.resource.scope if self._asked else None)
@@ -259,10 +270,13 @@ class Call:
         own = self.options.healthy
         if own is None and not checks and type(value) in classify.PLAIN:
             return classify.OK
-        if not all(check(value) for check in checks) or (own is not None and not own(value)):
-            return classify.UNHEALTHY
         usage = self.turnstile.tokens is not None
-        return classify.of_value(value, now_ms=self.clock.now_ms(), usage=usage)
+        result = classify.of_value(value, now_ms=self.clock.now_ms(), usage=usage)
+        if result.outcome is not Outcome.OK:  # what the status says is more exact than that the answer is no good
+            return result
+        if not all(check(value) for check in checks) or (own is not None and not own(value)):
+            return replace(result, outcome=Outcome.FAILED)  # it was paid for all the same
+        return result
 
     def _end(self, slot: Slot, result: CallResult) -> None:
         now = self.clock.monotonic()
@@ -341,10 +355,10 @@ class Call:
         self._asked = (*self._asked, old.name)
         self.resource, self.turnstile = new, new.turnstile
         self._tries_here = 0
-        self._paid = None
         return True
 
     def _refuse_late(self, now: float) -> None:
+        self.drop_retry()
         reason = Reason.DEADLINE_UNREACHABLE
         self.turnstile.refuse(Slot(self.whose, now, now, reason), Denial(reason, terminal=True), now)
 

@@ -19,7 +19,6 @@ from headgate.model.outcome import CallResult, Outcome
 OK = CallResult(Outcome.OK)
 IGNORED = CallResult(Outcome.IGNORED)
 TIMED_OUT = CallResult(Outcome.TIMEOUT)
-UNHEALTHY = CallResult(Outcome.FAILED)
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, set, frozenset})
 """Types whose values say nothing about the call; looked at first, because most calls return one of them."""

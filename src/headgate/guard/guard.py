@@ -140,7 +140,11 @@ async def _perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwarg
                 return value
             again = verdict
         if again.delay_s:
-            await asyncio.sleep(again.delay_s)
+            try:
+                await asyncio.sleep(again.delay_s)
+            except BaseException:
+                call.drop_retry()
+                raise
 
 
 def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -170,7 +174,11 @@ def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         finally:
             ambient.leave_resource(token)
         if again.delay_s:
-            threading.Event().wait(again.delay_s)
+            try:
+                threading.Event().wait(again.delay_s)
+            except BaseException:
+                call.drop_retry()
+                raise
 
 
 def reap(turnstile: Turnstile, now: float) -> None:
