@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import BudgetExhausted, InvalidRequest
+from headgate.errors import BudgetExhausted, InvalidRequest, UnusableResult
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.runs.context import Run
@@ -225,3 +225,88 @@ def test_a_prompt_that_nearly_fills_its_window_is_recorded_and_warned_of(tmp_pat
         assert (told.fields["used"], told.fields["limit"]) == (80, 100)
 
     on_bench(tmp_path, main, models={"large": {"context_window": 100}})
+
+
+def test_fifty_calls_at_once_of_unknown_cost_do_not_overshoot_the_money(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def ask(nth: int) -> dict[str, Any]:
+            await bench.do(f"ask {nth}", 1.0)
+            return {"usage": {"total_tokens": 10, "cost": 0.1}}
+
+        async def job(run: Run) -> None:
+            await asyncio.gather(*(run.call("large", ask, nth) for nth in range(50)))
+
+        bench.workflow(job)
+        await bench.worker()
+        run_id = await bench.submit(budget_money=1.05)
+        paused = await _paused(bench, run_id)
+        assert (paused.used_calls, paused.used_money) == (11, pytest.approx(1.1))
+        await _raise(bench, run_id, money=6.0)
+        assert (await bench.ended(run_id)).used_money == pytest.approx(5.0)
+        assert set(bench.ledger.values()) == {1}
+
+    on_bench(tmp_path, main)
+
+
+def test_fifty_calls_at_once_keep_to_each_ceiling(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def ask(nth: int) -> dict[str, Any]:
+            await bench.do(f"ask {nth}", 1.0)
+            return {"usage": {"total_tokens": 900}}
+
+        async def job(run: Run) -> None:
+            await asyncio.gather(*(run.call("large", ask, nth, model_tokens=1000) for nth in range(50)))
+
+        bench.workflow(job)
+        await bench.worker()
+        by_calls = await _paused(bench, await bench.submit(budget_calls=7))
+        assert by_calls.used_calls == 7
+        by_tokens = await _paused(bench, await bench.submit(budget_model_tokens=10_000))
+        assert 9_000 < by_tokens.used_model_tokens <= 10_000
+
+    on_bench(tmp_path, main)
+
+
+def test_a_model_that_does_not_report_is_counted_as_it_was_held(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def ask(nth: int) -> str:
+            return f"answer {nth}"
+
+        async def job(run: Run) -> None:
+            for nth in range(50):
+                await run.call("large", ask, nth)
+
+        bench.workflow(job)
+        await bench.worker()
+        paused = await _paused(bench, await bench.submit(budget_model_tokens=10_000, budget_money=100.0))
+        assert (paused.used_calls, paused.used_model_tokens, paused.used_money) == (5, 10_000, pytest.approx(5.0))
+
+    on_bench(tmp_path, main, models={"large": {"tokens_per_call": 2000, "price_per_1k": 0.5}})
+
+
+def test_every_try_of_a_call_that_fails_counts_and_what_unusable_answers_cost(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def broken() -> None:
+            bench.ledger["tried"] += 1
+            raise ConnectionResetError
+
+        async def useless() -> dict[str, Any]:
+            bench.ledger["asked"] += 1
+            return {"usage": {"total_tokens": 100, "cost": 0.25}}
+
+        async def job(run: Run) -> None:
+            with pytest.raises(ConnectionResetError):
+                await run.call("tool", broken)
+            with pytest.raises(UnusableResult):
+                await run.call("large", useless, check=lambda _: False)
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit(budget_money=100.0))
+        asked = bench.ledger["asked"]
+        assert (ended.state, bench.ledger["tried"], asked) == (RunState.SUCCEEDED, 3, 2)
+        assert ended.used_calls == 5
+        assert (ended.used_model_tokens, ended.used_money) == (200, pytest.approx(0.5))
+
+    tries = {"breaker": None, "retry": {"attempts": 3, "budget": "100%"}}
+    on_bench(tmp_path, main, tools={"tool": tries}, models={"large": {"breaker": None, "retry": {"attempts": 2}}})

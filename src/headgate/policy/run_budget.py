@@ -4,7 +4,8 @@ Decides: whether a call may begin, and what is left. Source: holds as in payment
 the call and settled to what it took afterwards, so calls in flight together cannot overshoot what they declared.
 
 Rule: a call is held if every ceiling has room for its estimate. A call on a model without an estimate needs some
-room, and is held at the run's own mean so far, so that others see it.
+room, and is held at the run's own mean so far, so that others see it. Where nothing tells yet what a model call costs,
+neither a price nor an earlier call, the first one holds all the money that is left, so that others wait for its cost.
 
 Invariants: what is held is never negative and is 0 when nothing is in flight. What was used at the end exceeds a
 ceiling by at most what calls in flight took beyond their estimates.
@@ -93,7 +94,7 @@ class Hold:
 class RunBudget:
     """The account of one run. Moments are seconds on one monotonic scale."""
 
-    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_tokens", "ceiling", "used_calls",
+    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_money", "_model_tokens", "ceiling", "used_calls",
                  "used_model_tokens", "used_money", "used_wall_s")  # fmt: skip
 
     def __init__(
@@ -115,6 +116,7 @@ class RunBudget:
         self._held_money = 0.0
         self._model_calls = 0
         self._model_tokens = 0
+        self._model_money = 0.0
 
     def remaining(self, *, ran_s: float, deadline_s: float | None = None) -> Remaining:
         """What is left, ``ran_s`` into this attempt."""
@@ -134,7 +136,7 @@ class RunBudget:
         model: bool,
         model_tokens: float | None = None,
         guess: float = 0.0,
-        price_per_1k: float = 0.0,
+        price_per_1k: float | None = None,
         ran_s: float = 0.0,
     ) -> Hold:
         """Take one call.
@@ -143,7 +145,7 @@ class RunBudget:
             model: it is a call on a model.
             model_tokens: the caller's estimate; ``None`` is unknown.
             guess: for a model call without an estimate, before any was made.
-            price_per_1k: money for 1000 model tokens, 0 if unknown.
+            price_per_1k: money for 1000 model tokens, ``None`` if unknown.
             ran_s: how long this attempt has run.
 
         Raises:
@@ -162,12 +164,13 @@ class RunBudget:
                 raise BudgetExhausted("model tokens", limit=ceiling.model_tokens, used=used)
         if ceiling.money is not None:
             used = self.used_money + self._held_money
-            if (model and used >= ceiling.money) or used + asked * price_per_1k / 1000 > ceiling.money:
+            if (model and used >= ceiling.money) or used + asked * (price_per_1k or 0.0) / 1000 > ceiling.money:
                 raise BudgetExhausted("money", limit=ceiling.money, used=used)
         self.used_calls += 1
         if model and model_tokens is None:
             asked = self._model_tokens / self._model_calls if self._model_calls else guess
-        held = Hold(asked, asked * price_per_1k / 1000)
+        money = asked * price_per_1k / 1000 if price_per_1k is not None else self._unpriced(model=model)
+        held = Hold(asked, money)
         self._held_tokens += held.model_tokens
         self._held_money += held.money
         return held
@@ -181,11 +184,19 @@ class RunBudget:
         if model:
             self._model_calls += 1
             self._model_tokens += model_tokens
+            self._model_money += money
 
     def give_back(self, held: Hold) -> None:
         """The call never began."""
         self._release(held)
         self.used_calls -= 1
+
+    def _unpriced(self, *, model: bool) -> float:
+        if not model or self.ceiling.money is None:
+            return 0.0
+        if self._model_calls:
+            return self._model_money / self._model_calls
+        return self.ceiling.money - self.used_money - self._held_money
 
     def _release(self, held: Hold) -> None:
         self._held_tokens = max(0.0, self._held_tokens - held.model_tokens)

@@ -118,7 +118,7 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
                 model=model is not None,
                 model_tokens=wish.model_tokens,
                 guess=0.0 if model is None else model.tokens_per_call,
-                price_per_1k=0.0 if model is None else model.price_per_1k or 0.0,
+                price_per_1k=None if model is None else model.price_per_1k,
                 ran_s=attempt.ran_s,
             )
         except BudgetExhausted as ceiling:
@@ -136,7 +136,7 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
     """Make the call; the step as it is to be remembered."""
     equipment, attempt, target = progress.equipment, progress.attempt, account.target
     started_ms = equipment.clock.now_ms()
-    entry = _Entry(wish.function)
+    entry = _Entry(wish.function, metered=account.model is not None)
     try:
         if wish.effect is Effect.ONCE:
             await progress.journal.begin(place, started_ms)
@@ -157,7 +157,7 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
     except BaseException as error:
         await _failed(error, wish, place, progress, entry, account)
         raise
-    return _step(wish, place, progress, account, performed, started_ms)
+    return _step(wish, place, progress, account, entry, performed, started_ms)
 
 
 def _step(
@@ -165,6 +165,7 @@ def _step(
     place: Place,
     progress: Progress,
     account: _Account,
+    entry: _Entry,
     performed: Performed[Any],
     started_ms: int,
 ) -> Step:
@@ -174,7 +175,9 @@ def _step(
     model = equipment.settings.models.get(answered)
     usage = reported(performed.value) if model is not None else NOTHING
     tokens = performed.model_tokens or wish.model_tokens or 0
-    money = usage.money
+    if not tokens and model is not None:
+        tokens = round(account.held.model_tokens)  # silence is no proof that it cost nothing
+    money = None if usage.money is None else max(entry.money, usage.money)
     if money is None:
         money = tokens * (model.price_per_1k or 0.0) / 1000 if model is not None else 0.0
     attempt.meter.settle(
@@ -242,9 +245,10 @@ async def _failed(
 ) -> None:
     """Settle a call that raised: what it cost, and whether a ``once`` step is known not to have taken effect."""
     if entry.entered:
-        tokens, model = wish.model_tokens or 0, account.model
+        tokens, model = entry.model_tokens or wish.model_tokens or 0, account.model
         price = 0.0 if model is None else model.price_per_1k or 0.0
-        progress.meter.settle(account.held, tries=1, model_tokens=tokens, money=tokens * price / 1000)
+        money = entry.money or tokens * price / 1000
+        progress.meter.settle(account.held, tries=entry.entered, model_tokens=tokens, money=money)
     else:
         progress.meter.give_back(account.held)
     if isinstance(error, Exception):
@@ -270,22 +274,33 @@ def _certainly_refused(error: BaseException | None, now_ms: int) -> bool:
 
 
 class _Entry:
-    """A function that tells whether it was entered (else nothing can have taken effect), and how it failed."""
+    """A function that tells how often it was entered (if never, nothing can have taken effect), how it failed, and
+    what its answers cost, also those that were not usable."""
 
-    __slots__ = ("entered", "error", "function")
+    __slots__ = ("_metered", "entered", "error", "function", "model_tokens", "money")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.entered = False
+    def __init__(self, function: Callable[..., Any], *, metered: bool) -> None:
+        """``metered``: its answers may say what they cost."""
+        self._metered = metered
+        self.entered = 0
         self.error: BaseException | None = None
         """What the latest call of it raised."""
+        self.model_tokens = 0
+        self.money = 0.0
         self.function = self._async(function) if is_async(function) else self._sync(function)
+
+    def _answered(self, value: Any) -> Any:
+        if self._metered:
+            self.model_tokens += classify.reported_model_tokens(value) or 0
+            self.money += reported(value).money or 0.0
+        return value
 
     def _async(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function, updated=())
         async def entered(*args: Any, **kwargs: Any) -> Any:
-            self.entered, self.error = True, None
+            self.entered, self.error = self.entered + 1, None
             try:
-                return await function(*args, **kwargs)
+                return self._answered(await function(*args, **kwargs))
             except BaseException as error:
                 self.error = error
                 raise
@@ -295,9 +310,9 @@ class _Entry:
     def _sync(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function, updated=())
         def entered(*args: Any, **kwargs: Any) -> Any:
-            self.entered, self.error = True, None
+            self.entered, self.error = self.entered + 1, None
             try:
-                return function(*args, **kwargs)
+                return self._answered(function(*args, **kwargs))
             except BaseException as error:
                 self.error = error
                 raise
