@@ -240,7 +240,7 @@ def test_fifty_calls_at_once_of_unknown_cost_do_not_overshoot_the_money(tmp_path
         await bench.worker()
         run_id = await bench.submit(budget_money=1.05)
         paused = await _paused(bench, run_id)
-        assert (paused.used_calls, paused.used_money) == (11, pytest.approx(1.1))
+        assert (paused.used_calls, paused.used_money) == pytest.approx((11, 1.1))
         await _raise(bench, run_id, money=6.0)
         assert (await bench.ended(run_id)).used_money == pytest.approx(5.0)
         assert set(bench.ledger.values()) == {1}
@@ -279,7 +279,8 @@ def test_a_model_that_does_not_report_is_counted_as_it_was_held(tmp_path: Path) 
         bench.workflow(job)
         await bench.worker()
         paused = await _paused(bench, await bench.submit(budget_model_tokens=10_000, budget_money=100.0))
-        assert (paused.used_calls, paused.used_model_tokens, paused.used_money) == (5, 10_000, pytest.approx(5.0))
+        used = (paused.used_calls, paused.used_model_tokens, paused.used_money)
+        assert used == pytest.approx((5, 10_000, 5.0))
 
     on_bench(tmp_path, main, models={"large": {"tokens_per_call": 2000, "price_per_1k": 0.5}})
 
@@ -306,7 +307,7 @@ def test_every_try_of_a_call_that_fails_counts_and_what_unusable_answers_cost(tm
         asked = bench.ledger["asked"]
         assert (ended.state, bench.ledger["tried"], asked) == (RunState.SUCCEEDED, 3, 2)
         assert ended.used_calls == 5
-        assert (ended.used_model_tokens, ended.used_money) == (200, pytest.approx(0.5))
+        assert (ended.used_model_tokens, ended.used_money) == pytest.approx((200, 0.5))
 
     tries = {"breaker": None, "retry": {"attempts": 3, "budget": "100%"}}
     on_bench(tmp_path, main, tools={"tool": tries}, models={"large": {"breaker": None, "retry": {"attempts": 2}}})

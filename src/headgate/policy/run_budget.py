@@ -5,7 +5,8 @@ the call and settled to what it took afterwards, so calls in flight together can
 
 Rule: a call is held if every ceiling has room for its estimate. A call on a model without an estimate needs some
 room, and is held at the run's own mean so far, so that others see it. Where nothing tells yet what a model call costs,
-neither a price nor an earlier call, the first one holds all the money that is left, so that others wait for its cost.
+neither a price nor an earlier call, the first one holds all the money that is left, so that others wait for its
+cost.
 
 Invariants: what is held is never negative and is 0 when nothing is in flight. What was used at the end exceeds a
 ceiling by at most what calls in flight took beyond their estimates.
@@ -94,8 +95,8 @@ class Hold:
 class RunBudget:
     """The account of one run. Moments are seconds on one monotonic scale."""
 
-    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_money", "_model_tokens", "ceiling", "used_calls",
-                 "used_model_tokens", "used_money", "used_wall_s")  # fmt: skip
+    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_money", "_model_tokens", "ceiling",
+                 "used_calls", "used_model_tokens", "used_money", "used_wall_s")  # fmt: skip
 
     def __init__(
         self,
