@@ -10,6 +10,7 @@ import pytest
 from headgate.errors import Expired, Overloaded
 from headgate.guard.ambient import Ambient, ambient, current_resource
 from headgate.lab.virtual_time import LoopClock, run_virtual
+from headgate.observe.bus import Event
 
 from .workshop import Provider, ProviderError, at_rest, resources, told, tool, usage_answer
 
@@ -507,6 +508,60 @@ def test_a_refusal_by_status_stays_one_whatever_the_check_says() -> None:
         full = SimpleNamespace(status_code=429, headers={"retry-after": "1"}, content=b"")
         for _ in range(10):
             assert await github.with_options(healthy=lambda answer: bool(answer.content)).call(lambda: full) is full
+        assert github.statistics().breaker == "closed"
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("error", [ProviderError(503), ConnectionResetError("reset")])
+def test_after_an_outage_the_limit_restarts_at_a_quarter_of_the_last_good_one(error: Exception) -> None:
+    async def main(clock: LoopClock) -> None:
+        heard: list[Event] = []
+        github = tool(clock, heard=heard, concurrency="1..64", breaker={})
+        broken = False
+        provider = Provider(0.5, lambda number: error if broken else number)
+
+        async def calls() -> None:
+            while clock.monotonic() < 150:
+                try:
+                    await github.call(provider)
+                except (ProviderError, ConnectionResetError, Overloaded):
+                    await asyncio.sleep(0.3)
+
+        tasks = [asyncio.create_task(calls()) for _ in range(40)]
+        await asyncio.sleep(40)
+        good, broken = github.statistics().limit, True
+        await asyncio.sleep(70)
+        assert github.statistics().breaker != "closed"
+        broken = False
+        await asyncio.gather(*tasks)
+        restarts = [change for change in told(heard, "limit_changed") if change["reason"] == "restart"]
+        assert [change["new"] for change in restarts] == [pytest.approx(good / 4, abs=1)]
+        assert good >= 16
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
+def test_a_mistake_of_ours_is_no_evidence_about_the_dependency() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, breaker={"consecutive": 3})
+
+        async def ours() -> None:
+            raise TypeError("ours")
+
+        for _ in range(3):
+            with pytest.raises(ProviderError):
+                await github.call(Provider(0.1, lambda _: ProviderError(500)))
+        for _ in range(5):
+            await asyncio.sleep(5)
+            with pytest.raises(TypeError):
+                await github.call(ours)
+        seen = github.statistics()
+        assert (seen.breaker, seen.error_rate) == ("probing", 1.0)
+        for _ in range(2):
+            with pytest.raises(ProviderError):
+                await github.call(Provider(0.1, lambda _: ProviderError(404)))
         assert github.statistics().breaker == "closed"
 
     run_virtual(main)

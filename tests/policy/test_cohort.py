@@ -177,9 +177,17 @@ def test_memory_pressure_cuts_with_pauses_and_holds_growth() -> None:
 
 def test_a_restart_begins_at_a_quarter() -> None:
     limiter = CohortLimiter(1, 64, start=20)
-    change = limiter.restart(now=1.0)
+    change = limiter.restart(good=20, now=1.0)
     assert change is not None
     assert (change.old, change.new, change.reason) == (20, 5, "restart")
+
+
+@pytest.mark.parametrize(("crowded", "limit"), [(False, 8), (True, 4)])
+def test_a_restart_looks_at_what_went_well_not_at_what_the_outage_left(crowded: bool, limit: int) -> None:
+    limiter = CohortLimiter(1, 64, start=4)
+    limiter.press(0.9 if crowded else 0.1, now=0.5)
+    limiter.restart(good=32, now=1.0)
+    assert limiter.limit == limit
 
 
 def test_another_range_keeps_the_limit_where_it_fits() -> None:

@@ -19,7 +19,7 @@ def ok(limiter: Limiter, now: float) -> Change | None:
 def test_after_an_outage_a_fixed_limit_restarts_at_a_quarter_and_climbs() -> None:
     fixed = FixedLimiter(8)
     before = fixed.begin(inflight=1, size=None, now=0.0)
-    assert fixed.restart(now=1.0) == Change(8, 2, "restart", {"full": 8.0})
+    assert fixed.restart(good=8, now=1.0) == Change(8, 2, "restart", {"full": 8.0})
     assert fixed.end(before, Outcome.OK, inflight=1, now=1.5) is None  # sent before the outage: proves nothing
     limits = []
     for _ in range(8):
@@ -41,10 +41,10 @@ def test_a_fixed_limit_is_not_moved_by_any_ending(outcome: Outcome) -> None:
 @pytest.mark.parametrize("limiter", [CohortLimiter(1, 64, start=40), PlainLimiter(1, 64, RULES)])
 def test_every_rule_restarts_at_about_a_quarter(limiter: Limiter) -> None:
     before = limiter.limit
-    change = limiter.restart(now=1.0)
+    change = limiter.restart(good=24, now=1.0)
     assert change is not None
     assert (change.old, change.reason) == (before, "restart")
-    assert change.new == limiter.limit == before // 4
+    assert change.new == limiter.limit == 6
 
 
 def test_memory_pressure_cuts_and_is_named() -> None:

@@ -29,6 +29,10 @@ PACE_AT_MOST_S = 600.0
 WINDOW_PACE_AT_MOST_S = 60.0
 """The longest pause on a used-up window: its reset names the moment it is full again, room comes sooner."""
 
+GOOD_SHARE = 0.1
+"""Calls go well while at most this part of the last minute's ended badly."""
+GOOD_FOR_S = 600.0
+"""After an outage that was longer in coming, the limit counts at which the breaker opened."""
 LOOK_S = 1.0
 """How often a limiter is told of the time while calls come or are watched."""
 
@@ -40,6 +44,8 @@ class Evidence:
     """The learning part of one resource."""
 
     __slots__ = (
+        "_good_at",
+        "_good_limit",
         "_p95_at",
         "_p95_s",
         "_rng",
@@ -80,6 +86,9 @@ class Evidence:
         """Nothing starts before this: the provider asked for a pause."""
         self.notes: list[EventNote] = []
         """Changes that nobody was told of yet."""
+        self._good_limit = self.limiter.limit
+        """The limit at which calls went well last."""
+        self._good_at = now
         self._rng = rng
         self._p95_s: float | None = None
         self._p95_at = float("-inf")
@@ -107,6 +116,8 @@ class Evidence:
     def learn(self, slot: Slot, result: CallResult, *, inflight: int, now: float) -> None:
         """Take one ending in. ``inflight`` includes the call."""
         outcome = result.outcome
+        if outcome is Outcome.CALLER_ERROR and result.status is None:
+            outcome = Outcome.IGNORED  # our own bug: nobody answered, and whether the dependency lives is not known
         if outcome is Outcome.OK:
             if slot.paid is None:
                 self.retry_budget.deposit()
@@ -115,6 +126,7 @@ class Evidence:
             ran_s = now - slot.started_at
             self.latencies.add(ran_s, now)
             self.outcomes.add(True, now)
+            self._note_good(now)
         elif outcome is not Outcome.IGNORED:
             bad = outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED)
             self.outcomes.add(not bad, now)
@@ -125,9 +137,17 @@ class Evidence:
             if change is not None:
                 self._note_limit(change)
         if self.breaker is not None:
-            self._tell_breaker(self.breaker, result, slot.epoch, slot.probe, now)
+            self._tell_breaker(self.breaker, outcome, result, slot.epoch, slot.probe, now)
         if result.windows or result.retry_after_s is not None:
             self._pace(result, now)
+
+    def _note_good(self, now: float) -> None:
+        """A call ended well: unless too many others did not, this is a limit to come back to after an outage."""
+        if self.breaker is not None and self.breaker.state is not BreakerState.CLOSED:
+            return
+        outcomes = self.outcomes
+        if outcomes.bad <= GOOD_SHARE * (outcomes.good + outcomes.bad):
+            self._good_limit, self._good_at = self.limiter.limit, now
 
     def begin_probe(self, now: float) -> bool:
         """Make the call that starts now the breaker's probe; ``False`` when it may not be one."""
@@ -145,8 +165,9 @@ class Evidence:
             self._p95_s = self.latencies.quantile(0.95, now)
         return self._p95_s
 
-    def _tell_breaker(self, breaker: Breaker, result: CallResult, epoch: int, probe: bool, now: float) -> None:
-        outcome = result.outcome
+    def _tell_breaker(
+        self, breaker: Breaker, outcome: Outcome, result: CallResult, epoch: int, probe: bool, now: float
+    ) -> None:
         change: BreakerChange | None
         if outcome is Outcome.OK:
             change = breaker.on_alive(now, epoch=epoch, probe=probe)
@@ -167,9 +188,11 @@ class Evidence:
             change = breaker.on_alive(now, epoch=epoch, probe=probe)
         if change is None:
             return
+        if change.old is BreakerState.CLOSED and now - self._good_at > GOOD_FOR_S:
+            self._good_limit = self.limiter.limit
         self._note_breaker(change, self.outcomes.bad_share(now))
         if change.new is BreakerState.CLOSED:
-            restart = self.limiter.restart(now=now)
+            restart = self.limiter.restart(good=self._good_limit, now=now)
             if restart is not None:
                 self._note_limit(restart)
 

@@ -17,7 +17,7 @@ as ``Retry-After`` is the least open time.
 
 Endings carry the *epoch* in which their call began: an ending from before the last change of state is no evidence.
 
-The breaker gives no slots. After it closed, the owner restarts the limit at a quarter (no herd).
+The breaker gives no slots. After it closed, the owner restarts the limit at a quarter of the last good one (no herd).
 """
 
 from __future__ import annotations

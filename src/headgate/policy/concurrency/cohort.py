@@ -207,10 +207,11 @@ class CohortLimiter:
         self._memory_hold_until = now + MEMORY_HOLD_S
         return self._cut(CUT * self._level, "memory", pressure=pressure)
 
-    def restart(self, *, now: float) -> Change | None:
-        """The breaker closed again: a quarter of the level, and up again by cohorts. What is believed stays."""
+    def restart(self, *, good: int, now: float) -> Change | None:
+        """The breaker closed again: a quarter of what went well, and up again by cohorts. What is believed stays."""
         self._last_answer = now
-        return self._cut(self._level / 4, "restart")
+        level = good / 4
+        return self._cut(min(level, self._level) if self._crowded else level, "restart", good=float(good))
 
     def configure(self, least: int, most: int) -> Change | None:
         """Another range; what was believed within the old one is forgotten, the level is kept where it fits."""

@@ -32,7 +32,7 @@ class FixedLimiter:
     def tick(self, *, now: float) -> Change | None:
         return None
 
-    def restart(self, *, now: float) -> Change | None:
+    def restart(self, *, good: int, now: float) -> Change | None:
         self._stamp = Stamp(self._stamp.generation + 1, now, 1.0, 1, False)
         return self._move(max(1, self._full // 4), "restart")
 

@@ -74,10 +74,10 @@ class PlainLimiter:
     def tick(self, *, now: float) -> Change | None:
         return None
 
-    def restart(self, *, now: float) -> Change | None:
-        """The breaker closed again: a quarter, and up again by ones."""
+    def restart(self, *, good: int, now: float) -> Change | None:
+        """The breaker closed again: a quarter of what went well, and up again by ones."""
         self._begin_window()
-        return self._move(self.limit // 4, "restart", {})
+        return self._move(good // 4, "restart", {"good": float(good)})
 
     def press(self, pressure: float, *, now: float) -> Change | None:
         return None

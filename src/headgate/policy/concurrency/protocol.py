@@ -71,8 +71,9 @@ class CallLimiter(Protocol):
 class Limiter(CallLimiter, Protocol):
     """What a guard needs besides."""
 
-    def restart(self, *, now: float) -> Change | None:
-        """The breaker closed again: begin at a quarter of the limit and climb."""
+    def restart(self, *, good: int, now: float) -> Change | None:
+        """The breaker closed again: begin at a quarter of ``good``, the limit at which calls went well last, and
+        climb. The present limit is no measure: what broke the dependency may have cut it to nothing."""
         ...
 
     def press(self, pressure: float, *, now: float) -> Change | None:
