@@ -11,7 +11,7 @@ from headgate.guard.ambient import Ambient, ambient
 from headgate.guard.resource import Resource
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
-from .workshop import Provider, at_rest, resources, tool
+from .workshop import QUIET_MODEL, Provider, at_rest, resources, tool
 
 LONG: dict[str, Any] = {"depth": 500, "max_age": "10h"}
 
@@ -157,6 +157,48 @@ def test_work_that_cannot_end_in_time_is_not_started() -> None:
         with ambient(Ambient(deadline=clock.monotonic() + 4.1)):
             await github.call(provider)
         assert provider.calls == 10
+
+    run_virtual(main)
+
+
+def test_what_can_end_in_time_is_judged_by_size() -> None:
+    async def main(clock: LoopClock) -> None:
+        large = resources(clock, models={"large": {**QUIET_MODEL, "concurrency": 50}}).get("large")
+
+        async def ask(tokens: int, *, left_s: float | None = None, calls: int = 1) -> list[str]:
+            view, deadline = large.with_options(model_tokens=tokens), None
+            if left_s is not None:
+                deadline = clock.monotonic() + left_s
+            with ambient(Ambient(deadline=deadline)):
+                made = (view.call(asyncio.sleep, tokens / 1000, "done") for _ in range(calls))
+                ends = await asyncio.gather(*made, return_exceptions=True)
+            return [one.reason if isinstance(one, Overloaded) else str(one) for one in ends]
+
+        assert set(await ask(20_000, calls=20)) == {"done"}
+        assert await ask(300, left_s=1) == ["done"]  # of its size nothing is known
+        assert await ask(20_000, left_s=15) == ["deadline_unreachable"]
+        assert await ask(300_000, left_s=15) == ["deadline_unreachable"]  # it takes no less than smaller ones
+        await ask(300, calls=20)
+        assert await ask(300, left_s=0.2) == ["deadline_unreachable"]
+        assert await ask(300, left_s=1) == ["done"]
+        assert at_rest(large)
+
+    run_virtual(main)
+
+
+def test_few_slow_calls_refuse_little() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=50, timeout="1h")
+
+        async def takes(*seconds: float) -> None:
+            await asyncio.gather(*(github.call(asyncio.sleep, one) for one in seconds))
+
+        await takes(1, 2, 3, 3, 4, 5, 5, 6)
+        with ambient(Ambient(deadline=clock.monotonic() + 2.9)):  # less than the median, but eight are few
+            await github.call(asyncio.sleep, 1)
+        await takes(*(3, 4, 5) * 30)
+        with ambient(Ambient(deadline=clock.monotonic() + 2.9)), pytest.raises(Overloaded):
+            await github.call(asyncio.sleep, 1)
 
     run_virtual(main)
 

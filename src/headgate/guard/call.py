@@ -219,7 +219,7 @@ class Call:
             return False
         if not self._next_names() and not last_resort.offered(self.options):
             return False
-        usual_s = self.turnstile.usual_s(least=_EVIDENCE_LEAST)
+        usual_s = self.turnstile.usual_s(self._size, least=_EVIDENCE_LEAST, or_smaller=True)
         return usual_s is not None and usual_s > left_s
 
     def skip_slow(self) -> None:
@@ -242,6 +242,11 @@ class Call:
         """The account with the value."""
         degraded = self.replaced or (self.resource.scope if self._asked else None)
         return Performed(value, self.queued_s, self.ran_s, self.tries, degraded, self.model_tokens)
+
+    @property
+    def _size(self) -> float | None:
+        """The size by which this resource knows the call's latency, if it is known."""
+        return None if self.turnstile.tokens is None else self.options.model_tokens
 
     def cut_error(self) -> Exception:
         """What a caller gets whose time ran out during the call."""
@@ -290,7 +295,7 @@ class Call:
         the dependency usually answers within it."""
         if self.limit_s >= self.resource.timeout_s:
             return classify.TIMED_OUT
-        usual_s = self.turnstile.usual_s(least=_EVIDENCE_LEAST)
+        usual_s = self.turnstile.usual_s(self._size, least=_EVIDENCE_LEAST)
         return classify.TIMED_OUT if usual_s is not None and self.limit_s >= usual_s else classify.IGNORED
 
     def _again(self, slot: Slot, result: CallResult) -> Again:

@@ -15,8 +15,10 @@ from headgate.guard.evidence import Evidence
 from headgate.guard.fleet import FleetSlots, Told
 from headgate.guard.model_tokens import TokenHolds
 from headgate.guard.refusals import Denial
+from headgate.guard.sized_latencies import median_at_least, size_class
 from headgate.guard.slot import Slot, SlotState
 from headgate.model.reason import Reason
+from headgate.observe.histogram import WindowedHistogram
 from headgate.policy.breaker import BreakerState
 from headgate.policy.urgency import reachable, urgency
 from headgate.policy.wait_queue import WaitQueue
@@ -44,6 +46,7 @@ class Door:
         "_evidence",
         "_fleet",
         "_max_age_down_s",
+        "_surely",
         "_tokens",
         "_usual_at",
         "_usual_s",
@@ -69,6 +72,8 @@ class Door:
         self._max_age_down_s = queue.max_age_down
         self._usual_s: float | None = None
         self._usual_at = -math.inf
+        self._surely: dict[int | None, tuple[float, float | None]] = {}
+        """Per size class, when it was worked out and what came of it; ``None``: calls without a size."""
         self._down_since: float | None = None
         self._evidence = evidence
         self._tokens = tokens
@@ -166,7 +171,7 @@ class Door:
         """Whether a call that starts now could hardly end by its deadline."""
         whose = slot.whose
         return whose.deadline is not None and not reachable(
-            now, deadline=whose.deadline, remaining_s=whose.remaining_s, usual_s=self.usual_s(now)
+            now, deadline=whose.deadline, remaining_s=whose.remaining_s, usual_s=self.surely_s(slot, now)
         )
 
     def denial(self, slot: Slot, now: float, *, inflight: int) -> Denial | None:
@@ -244,6 +249,23 @@ class Door:
             self._usual_at = now
             self._usual_s = latencies.quantile(0.5, now) if latencies.count(now) >= USUAL_LEAST else None
         return self._usual_s
+
+    def surely_s(self, slot: Slot, now: float) -> float | None:
+        """What the median length of calls of the slot's size is almost certainly not below; ``None`` while too little
+        is known of that."""
+        size, evidence = slot.given_tokens, self._evidence
+        place = size_class(size) if size else None
+        known = self._surely.get(place)
+        if known is not None and now - known[0] < USUAL_FRESH_S:
+            return known[1]
+        latencies: WindowedHistogram | None = evidence.latencies
+        if size:
+            latencies = evidence.sized.like(size, now, least=USUAL_LEAST, or_smaller=True)
+        elif evidence.latencies.count(now) < USUAL_LEAST:
+            latencies = None
+        surely_s = None if latencies is None else median_at_least(latencies, now)
+        self._surely[place] = now, surely_s
+        return surely_s
 
     def known_wait_s(self, now: float) -> float:
         """The wait that is certain for one more call behind the line: the provider's pace, and the rate."""

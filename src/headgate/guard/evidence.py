@@ -9,6 +9,7 @@ import random
 from typing import Any
 
 from headgate.config.settings import ResourceSettings
+from headgate.guard.sized_latencies import SizedLatencies
 from headgate.guard.slot import Slot
 from headgate.model.outcome import CallResult, Outcome
 from headgate.observe.histogram import WindowedHistogram
@@ -58,6 +59,7 @@ class Evidence:
         "outcomes",
         "paced_until",
         "retry_budget",
+        "sized",
     )
 
     def __init__(self, settings: ResourceSettings, rng: random.Random, now: float) -> None:
@@ -80,6 +82,7 @@ class Evidence:
                 )
             )
         self.latencies = WindowedHistogram(WINDOW_S, 6)
+        self.sized = SizedLatencies(WINDOW_S)
         self.outcomes = OutcomeWindow(WINDOW_S)
         self.retry_budget = RetryBudget(share=settings.retry.budget, now=now)
         self.paced_until = 0.0
@@ -125,6 +128,8 @@ class Evidence:
                 self.retry_budget.refund(slot.paid)
             ran_s = now - slot.started_at
             self.latencies.add(ran_s, now)
+            if slot.given_tokens:
+                self.sized.add(slot.given_tokens, ran_s, now)
             self.outcomes.add(True, now)
             self._note_good(now)
         elif outcome is not Outcome.IGNORED:
@@ -164,6 +169,14 @@ class Evidence:
             self._p95_at = now
             self._p95_s = self.latencies.quantile(0.95, now)
         return self._p95_s
+
+    def usual_s(self, now: float, size: float | None, *, least: int, or_smaller: bool) -> float | None:
+        """The p95 of recent successes of that size (in seconds; see `SizedLatencies.like`), or of all where none is
+        given; ``None`` while fewer than ``least`` are known."""
+        if size is not None:
+            like = self.sized.like(size, now, least=least, or_smaller=or_smaller)
+            return None if like is None else like.quantile(0.95, now)
+        return self.p95_s(now) if self.latencies.count(now) >= least else None
 
     def _tell_breaker(
         self, breaker: Breaker, outcome: Outcome, result: CallResult, epoch: int, probe: bool, now: float

@@ -260,12 +260,10 @@ class Turnstile:
         with self._changing():
             self._count_denial(slot, denial, self._clock.monotonic(), shadow=True)
 
-    def usual_s(self, *, least: int) -> float | None:
-        """The p95 of recent successes in seconds; ``None`` while fewer than ``least`` are known."""
+    def usual_s(self, size: float | None, *, least: int, or_smaller: bool = False) -> float | None:
+        """As `Evidence.usual_s`, of now."""
         with self._lock:
-            now = self._clock.monotonic()
-            known = self.evidence.latencies.count(now) >= least
-            return self.evidence.p95_s(now) if known else None
+            return self.evidence.usual_s(self._clock.monotonic(), size, least=least, or_smaller=or_smaller)
 
     def statistics(self) -> ResourceStatistics:
         """The state of now, all read under one lock."""
