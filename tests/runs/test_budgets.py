@@ -311,3 +311,41 @@ def test_every_try_of_a_call_that_fails_counts_and_what_unusable_answers_cost(tm
 
     tries = {"breaker": None, "retry": {"attempts": 3, "budget": "100%"}}
     on_bench(tmp_path, main, tools={"tool": tries}, models={"large": {"breaker": None, "retry": {"attempts": 2}}})
+
+
+@pytest.mark.parametrize("at_ceiling", ["pause", "fail"])
+def test_a_raise_while_calls_are_under_way_is_followed_without_a_break(tmp_path: Path, at_ceiling: str) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> list[Any]:
+            await run.call("tool", bench.do, "a", 10.0)
+            await run.call("tool", bench.do, "b", 10.0)
+            return [run.attempt, run.budget.calls]
+
+        bench.workflow(job)
+        await bench.worker()
+        run_id = await bench.submit(budget_calls=1, budget_wall_ms=15_000)
+        await bench.passes(2.0)
+        raised = await _raise(bench, run_id, calls=5, wall_s=60.0)
+        assert raised is not None
+        assert raised.state is RunState.RUNNING
+        ended = await bench.ended(run_id)
+        assert (ended.state, ended.result) == (RunState.SUCCEEDED, "[1,3]")
+
+    on_bench(tmp_path, main, workflows={"job": {"budget": {"at_ceiling": at_ceiling}}})
+
+
+def test_a_ceiling_that_nobody_raised_fails_the_run_on_time(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            await bench.passes(60.0)
+
+        bench.workflow(job)
+        await bench.worker()
+        run_id = await bench.submit(budget_wall_ms=10_000)
+        await bench.passes(5.0)
+        await _raise(bench, run_id, wall_s=20.0)
+        ended = await bench.ended(run_id)
+        assert (ended.state, ended.reason) == (RunState.FAILED, Reason.BUDGET_EXHAUSTED)
+        assert 20_000 <= ended.used_wall_ms < 20_500
+
+    on_bench(tmp_path, main, workflows={"job": {"budget": {"at_ceiling": "fail"}}})

@@ -4,9 +4,8 @@ Decides: whether a call may begin, and what is left. Source: holds as in payment
 the call and settled to what it took afterwards, so calls in flight together cannot overshoot what they declared.
 
 Rule: a call is held if every ceiling has room for its estimate. A call on a model without an estimate needs some
-room, and is held at the run's own mean so far, so that others see it. Where nothing tells yet what a model call costs,
-neither a price nor an earlier call, the first one holds all the money that is left, so that others wait for its
-cost.
+room, and is held at the run's own mean so far, so that others see it. Where nothing tells yet what a model call
+costs, neither a price nor an earlier call, the first one holds all the money that is left: others wait for its cost.
 
 Invariants: what is held is never negative and is 0 when nothing is in flight. What was used at the end exceeds a
 ceiling by at most what calls in flight took beyond their estimates.

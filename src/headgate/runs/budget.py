@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from headgate.policy.run_budget import Ceiling, Remaining, RunBudget
-from headgate.store.protocols import Ceilings, Claim
+from typing import TYPE_CHECKING
 
-__all__ = ["Remaining", "RunBudget", "budget_of", "ceilings_of"]
+from headgate.model.run import RunRecord
+from headgate.policy.run_budget import Ceiling, Remaining, RunBudget
+from headgate.store.protocols import Ceilings, Claim, Runs
+
+if TYPE_CHECKING:
+    from headgate.runs.attempt import Attempt
+
+__all__ = ["Remaining", "RunBudget", "budget_of", "ceilings_of", "follow_raise"]
 
 
 def budget_of(claim: Claim) -> RunBudget:
     """The account of a claimed run."""
     run = claim.run
-    wall_ms = run.budget_wall_ms
-    ceiling = Ceiling(
-        run.budget_calls,
-        run.budget_model_tokens,
-        run.budget_money,
-        None if wall_ms is None else wall_ms / 1000,
-    )
+    ceiling = _ceiling(run)
     calls, tokens, money = run.used_calls, run.used_model_tokens, run.used_money
     # The totals in the row are from attempts that ended in good order. One that vanished left its steps; steps
     # copied from the run that this one replays are older than the run and cost it nothing.
@@ -35,7 +35,30 @@ def budget_of(claim: Claim) -> RunBudget:
     )
 
 
-def ceilings_of(claim: Claim) -> Ceilings:
-    """The ceilings that the holder of this claim knows."""
-    run = claim.run
-    return Ceilings(run.budget_calls, run.budget_model_tokens, run.budget_money, run.budget_wall_ms)
+def ceilings_of(attempt: Attempt) -> Ceilings:
+    """The ceilings that the holder of this run knows."""
+    ceiling = attempt.meter.ceiling
+    wall_ms = None if ceiling.wall_s is None else round(1000 * ceiling.wall_s)
+    tokens = None if ceiling.model_tokens is None else round(ceiling.model_tokens)
+    return Ceilings(ceiling.calls, tokens, ceiling.money, wall_ms)
+
+
+async def follow_raise(attempt: Attempt, runs: Runs) -> bool:
+    """Look whether somebody has raised the ceilings since the attempt knows them, and go by the new ones.
+
+    Raises:
+        StoreError: the store cannot tell.
+    """
+    run = await runs.get(attempt.run.id)
+    if run is None:
+        return False
+    ceiling = _ceiling(run)
+    raised = ceiling != attempt.meter.ceiling
+    attempt.meter.ceiling = ceiling
+    return raised
+
+
+def _ceiling(run: RunRecord) -> Ceiling:
+    wall_ms = run.budget_wall_ms
+    wall_s = None if wall_ms is None else wall_ms / 1000
+    return Ceiling(run.budget_calls, run.budget_model_tokens, run.budget_money, wall_s)

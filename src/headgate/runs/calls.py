@@ -20,6 +20,7 @@ from headgate.model.outcome import Outcome
 from headgate.model.step import Effect, Step, StepState
 from headgate.policy.run_budget import Hold
 from headgate.runs.attempt import AttemptStopped
+from headgate.runs.budget import follow_raise
 from headgate.runs.journal import Place, arguments_text, function_name
 from headgate.runs.progress import Progress, whose
 from headgate.runs.usage import NOTHING, reported
@@ -122,7 +123,7 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
                 ran_s=attempt.ran_s,
             )
         except BudgetExhausted as ceiling:
-            if await attempt.others_done():
+            if await attempt.others_done() or await _raised_meanwhile(progress):
                 continue
             if progress.workflow.budget.at_ceiling == "fail":
                 raise
@@ -130,6 +131,19 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
             attempt.signalled = True
             raise AttemptStopped from ceiling
         return _Account(target, model, held)
+
+
+async def _raised_meanwhile(progress: Progress) -> bool:
+    """Whether somebody has raised the run's ceilings while it ran."""
+    attempt = progress.attempt
+    try:
+        raised = await follow_raise(attempt, progress.equipment.store.runs)
+    except StoreError:
+        if progress.workflow.budget.at_ceiling == "fail":
+            raise
+        return False  # to pause it asks the store once more
+    attempt.check()
+    return raised
 
 
 async def _perform(wish: CallWish, place: Place, progress: Progress, account: _Account) -> Step:
@@ -183,7 +197,7 @@ def _step(
     attempt.meter.settle(
         account.held, tries=performed.tries, model_tokens=tokens, money=money, model=account.model is not None
     )
-    attempt.worked_s += performed.ran_s
+    attempt.note_use(answered, calls=performed.tries, busy_s=performed.ran_s, model_tokens=tokens)
     if wish.check is not None and not wish.check(performed.value):
         error = UnusableResult(f"{place.function} on {place.resource}", performed.tries)
         attempt.note_error(error)

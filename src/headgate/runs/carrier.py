@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, TypedDict
 
 from headgate.config.settings import WorkflowSettings
-from headgate.errors import BudgetExhausted, StoreError
+from headgate.errors import StoreError
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.runs import verdict
@@ -27,6 +27,8 @@ from headgate.runs.executor import Executor
 from headgate.runs.leases import LeaseKeeper
 from headgate.runs.pace import STALE_S, Pace
 from headgate.runs.progress import PLAIN, Equipment, whose
+from headgate.runs.running_time import RunningTime
+from headgate.runs.samples import CostSamples
 from headgate.runs.verdict import Finish, LeaveAlone, Pause, PutBack, TryAgain, Verdict
 from headgate.store.protocols import RunEnd
 
@@ -34,8 +36,6 @@ log = logging.getLogger("headgate.runs")
 
 RETRY_S = 0.1
 RETRY_AT_MOST_S = 2.0
-WALL_LOOK_S = 0.25
-"""How often a run past its running time is looked at until its calls have ended."""
 
 
 class _Written(Enum):
@@ -91,7 +91,14 @@ class Carrier:
             bus=self._bus,
             on_stop=self.stop,
         )
+        self.samples = CostSamples(equipment.store.profiles, clock=self._clock, bus=self._bus)
         self.ends = EndWriter(self._claims, bus=self._bus, on_written=self._written, on_flushed=self._flushed)
+        self._running_time = RunningTime(
+            equipment.store.runs,
+            fails=lambda attempt: self._settings_of(attempt).budget.at_ceiling == "fail",
+            abandon=self._abandon,
+            spawn=self._spawn,
+        )
         self.deadlines = DeadlineWatch(self._clock, lambda attempt: self.stop(attempt, Stop.DEADLINE))
         self._stale: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -147,10 +154,7 @@ class Carrier:
         self.running.add(attempt)
         self._quiet.clear()
         attempt.started = self._clock.monotonic()
-        wall_s = attempt.meter.ceiling.wall_s
-        if wall_s is not None:
-            left_s = max(0.0, wall_s - attempt.meter.used_wall_s)
-            attempt.wall_timer = asyncio.get_running_loop().call_later(left_s, self._wall_over, attempt)
+        self._running_time.watch(attempt)
         if attempt.run.cancel_requested:
             attempt.request_stop(Stop.CANCEL)
         self.deadlines.watch(attempt)
@@ -182,21 +186,6 @@ class Carrier:
         elif attempt in self.ready:  # lost or no longer wanted before it was begun
             self.ready.remove(attempt)
             self._begin(attempt)
-
-    def _wall_over(self, attempt: Attempt) -> None:
-        """Its running time is used up. Calls under way end first; what only waits or computes is cancelled."""
-        wall_s = attempt.meter.ceiling.wall_s
-        if attempt.ended or wall_s is None or attempt.task is None:
-            return
-        ceiling = BudgetExhausted("seconds of running time", limit=wall_s, used=attempt.wall_ms / 1000)
-        attempt.reach(ceiling, fails=self._settings_of(attempt).budget.at_ceiling == "fail")
-        loop = asyncio.get_running_loop()
-        if attempt.performing:
-            attempt.wall_timer = loop.call_later(WALL_LOOK_S, self._wall_over, attempt)
-        elif attempt.stop is Stop.BUDGET and attempt.grace is None:
-            attempt.signalled = True
-            attempt.task.cancel()
-            attempt.grace = loop.call_later(GRACE_S, self._abandon, attempt)
 
     def _settings_of(self, attempt: Attempt) -> WorkflowSettings:
         return self._workflows.get(attempt.run.workflow, PLAIN)
@@ -247,6 +236,7 @@ class Carrier:
 
     def _end(self, attempt: Attempt, outcome: Finish) -> RunEnd:
         run, meter = attempt.run, attempt.meter
+        self.samples.note(attempt, whole=outcome.state is RunState.SUCCEEDED)
         if outcome.state is RunState.SUCCEEDED and meter.used_calls:
             ran_s = min(attempt.worked_s, attempt.ran_s)
             self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s)
@@ -319,7 +309,7 @@ class Carrier:
         }
         if isinstance(outcome, Pause):
             until_ms = now_ms + round(1000 * self._settings_of(attempt).budget.patience)
-            known = ceilings_of(attempt.claim)
+            known = ceilings_of(attempt)
             paused = await self._claims.pause(
                 *held, now_ms=now_ms, until_ms=until_ms, known=known, detail=outcome.detail, **used
             )
