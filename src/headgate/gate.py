@@ -20,6 +20,7 @@ from headgate.guard.registry import Resources
 from headgate.guard.resource import Resource
 from headgate.intake import Intake, Outlook, Submission
 from headgate.intake.capacity import capacity_report
+from headgate.intake.estimates import Estimates
 from headgate.intake.in_force import InForce
 from headgate.intake.outlook import REFRESH_S, resident_bytes
 from headgate.model.canonical import decode
@@ -100,6 +101,11 @@ class Gate:
             ConfigError: the file has mistakes; all are listed as ``file:line:column: message``.
         """
         return cls(load_settings(path), **parts)
+
+    @property
+    def estimates(self) -> Estimates:
+        """What runs are expected to take, learned from those that ended."""
+        return self.outlook.estimates
 
     # -- as a library -------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from headgate.config.units import Amount, Flag, Number, RateField, Seconds, Shar
 from headgate.config.workflow_settings import (
     ApprovalSettings,
     DegradeStep,
+    ExpectedCost,
     LoopSettings,
     RunBudget,
     RunQueueSettings,
@@ -149,6 +150,7 @@ __all__ = [
     "Count",
     "DEFAULT_LANES",
     "DegradeStep",
+    "ExpectedCost",
     "Duplicates",
     "FleetBudget",
     "GateSettings",

@@ -39,6 +39,18 @@ class RunBudget(Settings):
     """How long a paused run waits before it becomes a dead letter."""
 
 
+class ExpectedCost(Settings):
+    """What an ordinary run takes, for the estimate until enough runs have ended."""
+
+    model_tokens: Annotated[Amount, Field(ge=1)] | None = None
+    money: Annotated[Number, Field(gt=0, le=1_000_000_000)] | None = None
+    calls: Count | None = None
+    memory: Size | None = None
+    """Memory that a run takes while it runs; never learned."""
+    parallel: Annotated[Whole, Field(ge=1, le=10_000)] | None = None
+    """Calls in flight at once."""
+
+
 class LoopSettings(Settings):
     """When a run that repeats itself is warned, refused and stopped: how often the same happened."""
 
@@ -90,6 +102,9 @@ class WorkflowSettings(Settings):
     degrade: tuple[DegradeStep, ...] = ()
     cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
     """Fairness units that one run takes."""
+    expects: ExpectedCost = ExpectedCost()
+    estimate: Literal["p50", "p90"] = "p90"
+    """Which quantile of what runs took is held for a new one."""
 
 
 class ApprovalSettings(Settings):

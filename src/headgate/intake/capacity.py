@@ -93,6 +93,7 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
         "running": queue.running if queue else 0,
         "starts_per_s": _rounded(outlook.rate(workflow=name)),
         "deadline_s": workflow.deadline,
+        "cost": outlook.estimates.report(name),
         "paused": _control(outlook, f"workflow:{name}", ControlKind.PAUSE),
         "override": _control(outlook, f"workflow:{name}", ControlKind.OVERRIDE),
     }

@@ -15,6 +15,7 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import HeadgateError
+from headgate.intake.estimates import Estimates
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.observe.bus import EventBus
 from headgate.policy import eta, pressure, retry_after
@@ -53,11 +54,14 @@ class Outlook:
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.shedding = False
+        self.estimates = Estimates(settings)
+        """What runs are expected to take."""
         self.worker_here = False
         """Whether this process carries out runs itself."""
 
     async def refresh(self, store: Store) -> None:
         """Read the queues and follow rates and pressure."""
+        await self.estimates.refresh(store)
         self.overview = await store.runs.overview()
         now_ms = self._clock.now_ms()
         for queue in self.overview.queues:

@@ -14,6 +14,7 @@ from enum import IntEnum
 
 from headgate.clock import Clock
 from headgate.errors import BudgetExhausted
+from headgate.model.cost import ResourceUse
 from headgate.model.run import RunRecord
 from headgate.runs.budget import budget_of
 from headgate.store.protocols import Claim
@@ -76,6 +77,7 @@ class Attempt:
         "loop",
         "meter",
         "open_calls",
+        "parallel",
         "performing",
         "run",
         "signalled",
@@ -83,6 +85,7 @@ class Attempt:
         "stop",
         "task",
         "trusted_s",
+        "uses",
         "wall_timer",
         "warnings",
         "worked_s",
@@ -125,6 +128,10 @@ class Attempt:
         """What it repeats, when it is stopped for that."""
         self.worked_s = 0.0
         """Seconds in calls, those in parallel added up."""
+        self.uses: dict[str, ResourceUse] = {}
+        """What its calls took, by the resource that answered."""
+        self.parallel = 0
+        """The most calls that were under way at once."""
         self.wall_timer: asyncio.TimerHandle | None = None
         self.warnings: list[str] = []
         """What the run, and its model, should know; at most ``WARNINGS_KEPT``."""
@@ -231,6 +238,7 @@ class Attempt:
         new = task not in self.performing
         if new:
             self.performing.add(task)
+            self.parallel = max(self.parallel, len(self.performing))
         try:
             yield
         finally:
@@ -257,6 +265,12 @@ class Attempt:
         self.stop = Stop.LOST
         self.signalled = True
         return AttemptStopped()
+
+    def note_use(self, resource: str, *, calls: int, busy_s: float, model_tokens: int) -> None:
+        """Calls on that resource took so much."""
+        self.worked_s += busy_s
+        use = self.uses.get(resource, ResourceUse())
+        self.uses[resource] = ResourceUse(use.calls + calls, use.busy_s + busy_s, use.model_tokens + model_tokens)
 
     def note_error(self, error: BaseException) -> None:
         """A call on a resource raised this."""

@@ -112,6 +112,7 @@ class Worker:
             asyncio.create_task(self._look_for_work(), name="headgate-claims"),
             asyncio.create_task(self._carrier.keeper.keep(), name="headgate-leases"),
             asyncio.create_task(self._carrier.ends.write(), name="headgate-ends"),
+            asyncio.create_task(self._carrier.samples.keep(), name="headgate-samples"),
         ]
 
     def poke(self) -> None:
@@ -158,6 +159,7 @@ class Worker:
         if not self._loops:
             return
         await self.drain(0.0)
+        await self._carrier.samples.flush()
         left = [*self._loops, *self._carrier.tasks, *self._carrier.abandoned]
         self._loops = []
         for task in left:

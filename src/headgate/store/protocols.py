@@ -24,6 +24,7 @@ from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
 from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.values import (
+from headgate.store.profile_protocols import Profiles
     ApiKey,
     Approval,
     Ceilings,
@@ -275,6 +276,10 @@ class Store(Protocol):
         ...
 
 
+    @property
+    def children(self) -> Children: ...
+    @property
+    def profiles(self) -> Profiles: ...
 __all__ = [
     "Admissions",
     "ApiKey",
@@ -305,3 +310,4 @@ __all__ = [
     "StoreStatistics",
     "Upkeep",
 ]
+    "Profiles",

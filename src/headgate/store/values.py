@@ -13,6 +13,7 @@ from headgate.model.duplicates import Duplicates
 from headgate.model.record import record
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
+from headgate.policy.cost_profile import Profile
 from headgate.policy.token_bucket import RateTake
 
 
@@ -246,3 +247,15 @@ class StoreStatistics:
     """Operations accepted and not yet committed."""
     failures: int
     extra: Mapping[str, float] = field(default_factory=dict)
+@dataclass(frozen=True, slots=True)
+class KnownProfile:
+    """What is known of the cost of one kind of run."""
+
+    workflow: str
+    size_class: int
+    """`headgate.policy.cost_profile.WHOLE` is every input."""
+    revision: int
+    """Rises with every change of any profile."""
+    profile: Profile
+
+

@@ -21,6 +21,7 @@ from headgate.testing import (
     store_conformance_controls,
     store_conformance_people,
     store_conformance_replays,
+    store_conformance_profiles,
     store_conformance_runs,
     store_conformance_upkeep,
 )
@@ -38,6 +39,8 @@ CASES: tuple[Case, ...] = (
     *store_conformance_budgets.CASES,
     *store_conformance_controls.CASES,
 )
+    *store_conformance_profiles.CASES,
+    *store_conformance_children.CASES,
 
 
 def name_of(case: Case) -> str:

@@ -20,6 +20,7 @@ from headgate.store.sqlite.keys import SqliteKeys
 from headgate.store.sqlite.migrations import migrate
 from headgate.store.sqlite.operations import InlineOperations, Operations, ThreadOperations
 from headgate.store.sqlite.runs import SqliteRuns
+from headgate.store.sqlite.profiles import SqliteProfiles
 from headgate.store.sqlite.upkeep import SqliteUpkeep
 
 
@@ -52,6 +53,8 @@ class SqliteStore:
         self.approvals = SqliteApprovals(writer, reader)
         self.controls = SqliteControls(writer, reader)
 
+        self.children = SqliteChildren(writer, reader)
+        self.profiles = SqliteProfiles(writer, reader)
     async def close(self) -> None:
         async with self._closing:
             if self._closed:

@@ -1,0 +1,199 @@
+"""What runs of one kind take, learned from runs that ended.
+
+Decides: the quantiles (p50, p90) of each quantity for a workflow and a class of input sizes.
+
+Source: stochastic approximation of quantiles (Robbins and Monro, 1951) on logarithms, because what runs take spreads
+over orders of magnitude. A sample above the estimate moves it up by ``q`` steps, one below moves it down by
+``1 - q`` steps, so that it rests where a share of ``q`` lies below.
+
+Rule: a step is a part of the spread. The second sample in a row above an estimate moves it at least half way up, so
+overruns raise a p90 at once, and underruns lower it slowly. Runs that did not succeed can only raise.
+
+Invariants: p50 is never above p90; every estimate lies within what was sampled and one step beyond; state and work
+per sample are bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from headgate.model.cost import ResourceUse, RunSample
+
+LEAST_ENDS = 8
+"""A size class speaks for itself from so many runs on; before, the whole workflow speaks for it."""
+LEAST_OF_WORKFLOW = 3
+"""And the workflow speaks for itself from so many on; before, its settings do."""
+RESOURCES_AT_MOST = 32
+"""Resources of one profile; further ones are not learned."""
+WHOLE = -1
+"""The size class of every input."""
+CLASSES = 6
+
+_GAIN = 0.15
+_SPREAD_AT_FIRST = 0.5
+_SPREAD_LEAST = 0.05
+_HEADROOM = 0.4
+"""How far above the first run p90 begins: half as much again."""
+_FLOORS = {
+    "model_tokens": 1.0,
+    "money": 1e-6,
+    "calls": 0.1,
+    "ran_s": 1e-3,
+    "wall_s": 1e-3,
+    "parallel": 0.1,
+    "busy_s": 1e-3,
+}
+QUANTITIES = ("model_tokens", "money", "calls", "ran_s", "wall_s", "parallel")
+_OF_RESOURCE = ("calls", "busy_s", "model_tokens")
+
+
+class Tracker(NamedTuple):
+    """Two quantiles of one quantity; logarithms."""
+
+    p50: float
+    p90: float
+    spread: float
+    """Mean distance from p50."""
+    above: int
+    """Samples in a row above p90."""
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known of one (workflow, size class)."""
+
+    ends: int = 0
+    """Runs that succeeded."""
+    trackers: Mapping[str, Tracker] = field(default_factory=dict)
+    resources: Mapping[str, Mapping[str, Tracker]] = field(default_factory=dict)
+
+
+def size_class(input_bytes: int) -> int:
+    """0 for inputs below 1 KiB, one more for every four times as large, at most 5."""
+    if input_bytes < 1024:
+        return 0
+    return min(CLASSES - 1, 1 + int(math.log(input_bytes / 1024, 4)))
+
+
+def fold(profile: Profile | None, samples: Iterable[RunSample]) -> Profile:
+    """The profile after these runs."""
+    known = profile or Profile()
+    trackers = dict(known.trackers)
+    resources = {name: dict(parts) for name, parts in known.resources.items()}
+    ends = known.ends
+    for sample in samples:
+        ends += sample.whole
+        for name in QUANTITIES:
+            _note(trackers, name, getattr(sample, name), whole=sample.whole)
+        for resource in sample.per_resource:
+            if resource not in resources and len(resources) < RESOURCES_AT_MOST:
+                resources[resource] = {}
+        for resource, parts in resources.items():
+            use = sample.per_resource.get(resource, _UNUSED)
+            for name in _OF_RESOURCE:
+                _note(parts, name, getattr(use, name), whole=sample.whole)
+    return Profile(ends, trackers, resources)
+
+
+def quantile(profile: Profile, name: str, *, high: bool) -> float:
+    """The p90 (``high``) or p50 of a quantity; 0 if it was never there."""
+    return _value(name, profile.trackers.get(name), high=high)
+
+
+def uses(profile: Profile, *, high: bool) -> dict[str, ResourceUse]:
+    """The same of every resource."""
+    return {
+        resource: ResourceUse(*(_value(name, parts.get(name), high=high) for name in _OF_RESOURCE))
+        for resource, parts in profile.resources.items()
+    }
+
+
+def dump(profile: Profile) -> str:
+    """A profile as JSON text."""
+    return json.dumps(
+        {
+            "ends": profile.ends,
+            "trackers": {name: _rounded(one) for name, one in profile.trackers.items()},
+            "resources": {
+                resource: {name: _rounded(one) for name, one in parts.items()}
+                for resource, parts in profile.resources.items()
+            },
+        },
+        separators=(",", ":"),
+    )
+
+
+def load(text: str) -> Profile:
+    """A profile from what `dump` made.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        read = json.loads(text)
+        return Profile(
+            int(read["ends"]),
+            {name: _tracker(one) for name, one in read["trackers"].items()},
+            {
+                resource: {name: _tracker(one) for name, one in parts.items()}
+                for resource, parts in read["resources"].items()
+            },
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("this is not a cost profile") from error
+
+
+_UNUSED = ResourceUse()
+
+
+def _note(trackers: dict[str, Tracker], name: str, value: float, *, whole: bool) -> None:
+    if not math.isfinite(value):
+        return
+    known = trackers.get(name)
+    sample = math.log(max(value, _FLOORS[name]))
+    if known is None:
+        if whole:
+            trackers[name] = Tracker(sample, sample + _HEADROOM, _SPREAD_AT_FIRST, 0, 1)
+        return
+    if whole or sample > known.p90:
+        trackers[name] = _moved(known, sample, whole=whole)
+
+
+def _moved(known: Tracker, sample: float, *, whole: bool) -> Tracker:
+    gain = max(_GAIN, 1 / (known.seen + 1))
+    far = abs(sample - known.p50)
+    above = known.above + 1 if sample > known.p90 else 0
+    p50 = known.p50
+    if whole:
+        step = gain * known.spread / 2
+        p50 += step if sample > p50 else -step
+    step = gain * max(known.spread, known.p90 - known.p50)
+    p90 = known.p90 + (0.9 * step if above else -0.1 * step)
+    if above > 1:
+        p90 = max(p90, (known.p90 + sample) / 2)
+    spread = max(_SPREAD_LEAST, known.spread + gain * (far - known.spread)) if whole else known.spread
+    return Tracker(p50, max(p90, p50), spread, above, known.seen + whole)
+
+
+def _value(name: str, tracker: Tracker | None, *, high: bool) -> float:
+    if tracker is None:
+        return 0.0
+    value = math.exp(min(tracker.p90 if high else tracker.p50, 700.0))
+    return 0.0 if value <= 2 * _FLOORS[name] else value
+
+
+def _rounded(tracker: Tracker) -> list[float]:
+    return [round(tracker.p50, 6), round(tracker.p90, 6), round(tracker.spread, 6), tracker.above, tracker.seen]
+
+
+def _tracker(read: Any) -> Tracker:
+    p50, p90, spread, above, seen = read
+    found = Tracker(float(p50), float(p90), float(spread), int(above), int(seen))
+    if not all(map(math.isfinite, found)) or found.seen < 1:
+        raise ValueError("this is not a cost profile")
+    return found
