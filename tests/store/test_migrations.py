@@ -16,7 +16,13 @@ FIRST = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1);")
 SECOND = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; INSERT INTO a VALUES (2, 3);")
 BROKEN = Migration(2, "broken", "CREATE TABLE b (x); INSERT INTO nowhere VALUES (1);")
 
-RELEASED = {1: "d91dea2d090f1b4a", 2: "287265f6fb9658ab", 3: "389470e2e019e7c6", 4: "40fcb0087f5f1271"}
+RELEASED = {
+    1: "d91dea2d090f1b4a",
+    2: "287265f6fb9658ab",
+    3: "389470e2e019e7c6",
+    4: "40fcb0087f5f1271",
+    5: "c7336e3c0eeb6012",
+}
 """How the checksum of each released migration begins; a released file never changes."""
 
 

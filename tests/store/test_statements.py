@@ -34,6 +34,10 @@ NOT_HOT = {
     "steps_of_runs": "sorts the steps of one batch of claims",
     "steps_of_run_id": "sorts the steps of one run",
     "copy_done_steps": "sorts the steps of one run and its replays",
+    "usage_below": "one tree of sub-runs, bounded by its budget",
+    "unfinished_below": "one tree of sub-runs, bounded by its budget",
+    "ancestors_of_run": "one chain, bounded by its depth",
+    "count_children": "the sub-runs of one run",
     "oldest_in_lane": "min() of one range, which reads its first entry",
 }
 
@@ -84,6 +88,11 @@ def test_it_searches(db: apsw.Connection, name: str) -> None:
         ("seqs_to_prune", "runs_finished (finished_ms<?)"),
         ("due_approvals", "approvals_due (expires_ms<?)"),
         ("count_waiting_approvals", "COVERING INDEX approvals_waiting (queue=?)"),
+        ("children_of_run", "runs_by_parent (parent_id=?)"),
+        ("run_of_spawn_key", "runs_by_spawn_key (spawn_key=?)"),
+        ("ids_of_children_page", "runs_by_parent (parent_id=? AND id<?)"),
+        ("waits_for_child", "PRIMARY KEY (child=?)"),
+        ("has_waits_left", "child_waits_by_parent (parent=? AND branch=?)"),
         ("fenced_run", "runs_by_id (id=?)"),
         ("running_runs", "runs_by_id (id=?)"),
     ],

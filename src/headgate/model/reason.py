@@ -88,12 +88,16 @@ class Reason(StrEnum):
     APPROVAL_DENIED = "approval_denied"
     LOOP_DETECTED = "loop_detected"
     """It made the same calls over and over without getting anywhere."""
+    CHILD_FAILED = "child_failed"
+    """A sub-run whose result it needed did not succeed."""
     LEASE_EXPIRED = "lease_expired"
     """Its worker vanished; the run was put back in line."""
 
     # why a run is suspended
     RETRY_WAIT = "retry_wait"
     APPROVAL_WAIT = "approval_wait"
+    CHILDREN_WAIT = "children_wait"
+    """It waits for sub-runs to end, or for room to spawn one."""
     BUDGET_WAIT = "budget_wait"
     """It reached one of its own ceilings and waits until somebody raises it."""
 

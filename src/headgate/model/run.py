@@ -125,6 +125,12 @@ class RunRecord:
     """How long workers may carry it out in all."""
     used_money: float = 0.0
     used_wall_ms: int = 0
+    parent_id: str | None = None
+    """The run that spawned it."""
+    depth: int = 0
+    """How many generations of sub-runs it stands below a run that was submitted."""
+    spawned: int = 0
+    """How many sub-runs it has spawned."""
 
     @property
     def dead(self) -> bool:

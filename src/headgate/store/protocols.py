@@ -22,12 +22,14 @@ from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
+from headgate.store.child_protocols import Children
 from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.values import (
 from headgate.store.profile_protocols import Profiles
     ApiKey,
     Approval,
     Ceilings,
+    Child,
     Claim,
     ClaimRequest,
     DepthBound,
@@ -38,6 +40,7 @@ from headgate.store.profile_protocols import Profiles
     RunEnd,
     RunFilter,
     RunOffer,
+    Spawn,
     StoreStatistics,
 )
 
@@ -48,6 +51,12 @@ class Admissions(Protocol):
     async def admit(self, offer: RunOffer) -> Admission | Refusal:
         """Store the run, or say why not. Checked in this order, all in one transaction:
 
+        0. ``spawn``: its parent must be held under that fence (``lease_expired``) and not be asked to stop
+           (``cancelled``). Its key known: that run with ``created=False`` if it is this parent's, succeeded, or lives
+           on by itself; the same unsuccessful run of an earlier parent is replayed as in 2, cancelled ones included
+           (still stopping: ``not_replayable`` with a moment to come back). More sub-runs than ``fan_out``, or runs in
+           the tree than ``descendants``, are ``budget_exhausted``. With a run as the answer, the parent's journal has
+           ``step`` with that run's id as its result.
         1. ``(tenant, idempotency_key)`` known: same ``body_hash`` → that run, ``created=False``;
            else refusal ``idempotency_conflict`` with ``run_id``.
            An unknown key of an offer that carries a ``refusal``, or no key: that refusal, and nothing below.
@@ -282,10 +291,13 @@ class Store(Protocol):
     def profiles(self) -> Profiles: ...
 __all__ = [
     "Admissions",
+    "Ancestor",
     "ApiKey",
     "Approval",
     "Approvals",
     "Ceilings",
+    "Child",
+    "Children",
     "Claim",
     "ClaimRequest",
     "Claims",
@@ -306,6 +318,7 @@ __all__ = [
     "RunFilter",
     "RunOffer",
     "Runs",
+    "Spawn",
     "Store",
     "StoreStatistics",
     "Upkeep",

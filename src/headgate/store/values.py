@@ -76,6 +76,55 @@ class RunOffer:
     degraded: bool = False
     refusal: Refusal | None = None
     """What intake answers already, unless the idempotency key names a run that was taken in before."""
+    spawn: Spawn | None = None
+    """Sub-runs only."""
+
+
+@record
+class Spawn:
+    """What makes an offer that of a sub-run."""
+
+    key: str
+    """Digest of the parent's origin and the step's place: names the same sub-run in every replay of its parent."""
+    parent_id: str
+    owner: str
+    term: int
+    """The fence of the parent's holder."""
+    detached: bool
+    """It lives on when its parent ends."""
+    step: Step
+    """Kept in the parent's journal with the sub-run's id as its result."""
+    fan_out: int
+    """How many sub-runs the parent may spawn in all."""
+    descendants: int
+    """How many runs the whole tree may have below its root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A sub-run as its parent accounts for it."""
+
+    id: str
+    workflow: str
+    state: RunState
+    reason: str | None
+    detail: str | None
+    detached: bool
+    calls: int
+    """As the next three: what it may use while it is unfinished, what it and the attached runs below it used once
+    it has ended."""
+    model_tokens: int
+    money: float
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A run above another one."""
+
+    id: str
+    workflow: str
+    input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +138,8 @@ class RunFilter:
     reason: str | None = None
     before: str | None = None
     limit: int = 50
+    parent: str | None = None
+    """Only sub-runs of this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,17 +288,6 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatistics:
-    """Counters since opening."""
-
-    url: str
-    operations: int
-    commits: int
-    waiting: int
-    """Operations accepted and not yet committed."""
-    failures: int
-    extra: Mapping[str, float] = field(default_factory=dict)
-@dataclass(frozen=True, slots=True)
 class KnownProfile:
     """What is known of the cost of one kind of run."""
 
@@ -259,3 +299,14 @@ class KnownProfile:
     profile: Profile
 
 
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """Counters since opening."""
+
+    url: str
+    operations: int
+    commits: int
+    waiting: int
+    """Operations accepted and not yet committed."""
+    failures: int
+    extra: Mapping[str, float] = field(default_factory=dict)

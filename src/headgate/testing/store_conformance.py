@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from headgate.testing import (
     store_conformance_admissions,
     store_conformance_budgets,
+    store_conformance_children,
     store_conformance_claims,
     store_conformance_controls,
     store_conformance_people,
@@ -38,9 +39,9 @@ CASES: tuple[Case, ...] = (
     *store_conformance_people.CASES,
     *store_conformance_budgets.CASES,
     *store_conformance_controls.CASES,
-)
     *store_conformance_profiles.CASES,
     *store_conformance_children.CASES,
+)
 
 
 def name_of(case: Case) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.model.decision import Admission, LimitUse, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.reason import Reason
-from headgate.model.run import DEAD, RunRecord, RunState
+from headgate.model.run import DEAD, TERMINAL, RunRecord, RunState
 from headgate.policy.admission import decide
 from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
@@ -16,6 +16,7 @@ from headgate.store.protocols import DepthBound, RunOffer
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
+from headgate.store.sqlite.spawning import Birth, Spawned, judge_spawn, keep_birth
 from headgate.store.sqlite.transaction import Transaction
 
 LARGE_INPUT_BYTES = 2048
@@ -52,18 +53,28 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         known = tx.row("run_of_idempotency_key", offer.tenant, offer.idempotency_key)
         if known is not None:
             return _known(tx, offer, known)
+    birth: Birth | None = None
+    if offer.spawn is not None:
+        spawned = judge_spawn(tx, offer, offer.spawn)
+        if isinstance(spawned, Refusal):
+            return spawned
+        if isinstance(spawned, Spawned):
+            return Admission(spawned.run, False, position_in(tx, spawned.run, spawned.seq, offer.ahead_of))
+        birth, offer = spawned, replace(offer, replay_of=spawned.replay_of)
     if offer.refusal is not None:
         return offer.refusal
-    source: _Source | None = None
-    if offer.replay_of is not None:
-        judged = _judge_replay(tx, offer, offer.replay_of)
-        if isinstance(judged, Refusal):
-            return judged
-        source = judged
+    source = None if offer.replay_of is None else _judge_replay(tx, offer, offer.replay_of)
+    if isinstance(source, Refusal):
+        return source
     if offer.content_key is not None and offer.duplicates is not Duplicates.ALLOW:
         twin = tx.row("unfinished_run_of_content", offer.content_key)
         if twin is not None:
             return _duplicate(tx, offer, twin)
+    return _take_in(tx, offer, source, birth)
+
+
+def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Birth | None) -> Admission | Refusal:
+    """Store a new run, if every bound and rate has room for it."""
     size = len(offer.input) if offer.input.isascii() else len(offer.input.encode("utf-8", "surrogatepass"))
     room = _find_room(tx, offer, size)
     if isinstance(room, Refusal):
@@ -71,6 +82,9 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
     record, seq, last = _store(tx, offer, size, degraded=offer.degraded or room.degraded, source=source)
     if source is not None:
         _copy_steps(tx, offer, source, seq)
+    if birth is not None and offer.spawn is not None:
+        keep_birth(tx, offer.spawn, birth, seq, record.id)
+        record = replace(record, parent_id=offer.spawn.parent_id, depth=birth.depth)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
         queue_of = tx.numbers.queue
@@ -112,6 +126,7 @@ class _Source:
 
     seq: int
     origin_id: str
+    sub_run: bool
 
 
 def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source | Refusal:
@@ -119,8 +134,9 @@ def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source |
     row = tx.row("replay_source", source_id, offer.tenant)
     if row is None:
         return Refusal(Reason.UNKNOWN_RUN, scope, f"there is no run {source_id}", run_id=source_id)
-    seq, origin_id, state = row
-    if state not in DEAD:
+    seq, origin_id, state, spawn_key = row
+    # A sub-run that was cancelled with its parent goes on where it stood, if a replay of the parent spawns it anew.
+    if state not in (DEAD if offer.spawn is None else TERMINAL):
         return Refusal(
             Reason.NOT_REPLAYABLE, scope, f"only failed or expired runs are replayed; it is {state}", run_id=source_id
         )
@@ -137,11 +153,13 @@ def _judge_replay(tx: Transaction, offer: RunOffer, source_id: str) -> _Source |
             'then replay with assume "done" or "not_done"',
             run_id=source_id,
         )
-    return _Source(seq, origin_id)
+    return _Source(seq, origin_id, spawn_key is not None)
 
 
 def _copy_steps(tx: Transaction, offer: RunOffer, source: _Source, seq: int) -> None:
     tx.run("copy_done_steps", seq, source.seq, source.origin_id)
+    if source.sub_run:
+        tx.run("keep_spawn_lineage", seq, source.seq)
     if offer.assume == "done":
         tx.run("copy_unknown_steps_as_done", seq, source.seq, source.origin_id, offer.now_ms)
 

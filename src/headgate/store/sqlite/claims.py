@@ -11,6 +11,7 @@ from headgate.model.run import TERMINAL, RunState
 from headgate.model.step import Step
 from headgate.policy.fair_queue import dispatch
 from headgate.store.protocols import Ceilings, Claim, ClaimRequest, Extension, RunEnd
+from headgate.store.sqlite import family
 from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.damage import end_undecodable
 from headgate.store.sqlite.operations import Operations
@@ -220,12 +221,13 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
     held = {(run_id, owner, term): row for run_id, owner, term, *row in tx.rows("running_runs", ids)}
     answers = []
     updates = []
+    relatives = []
     for end in ends:
         # A run ends once, also when one call names it twice.
         row = held.pop((end.run_id, end.owner, end.term), None)
         answers.append(row is not None)
         if row is not None:
-            seq, workflow, tenant, lane = row
+            seq, workflow, tenant, lane, spawned, spawn_key = row
             updates.append(
                 (
                     seq, end.state.value, end.reason, end.detail, end.result, end.now_ms, end.used_calls,
@@ -235,7 +237,11 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
             scopes = tx.numbers.scopes(workflow, tenant, lane)
             scopes.count(_RUNNING, -1)
             scopes.count(end.state, 1)
+            if spawned or spawn_key is not None:
+                relatives.append((end.run_id, spawned, spawn_key, end.now_ms))
     tx.run_each("finish_run", updates)
+    for run_id, spawned, spawn_key, now_ms in relatives:
+        family.ended(tx, run_id, spawned=spawned, spawn_key=spawn_key, now_ms=now_ms)
     return answers
 
 

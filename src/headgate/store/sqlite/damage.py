@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from headgate.errors import StoreError
 from headgate.model.run import RunRecord
+from headgate.store.sqlite import family
 from headgate.store.sqlite.numbers import recount
 from headgate.store.sqlite.rows import RAW_RUN_COLUMNS, UNREADABLE, run_of, run_of_raw, step_of
 from headgate.store.sqlite.transaction import Reading, Transaction
@@ -28,6 +30,8 @@ def read_each(tx: Transaction, seqs: Iterable[int], read: Callable[[int], T], *,
             found.append(read(seq))
         except UNREADABLE as error:
             tx.run("end_undecodable_run", seq, f"its row cannot be read back: {error}"[:500], now_ms)
+            with suppress(*UNREADABLE):  # whom it belongs to may be what is damaged
+                family.ended_seq(tx, seq, now_ms=now_ms)
             ended = True
     if ended:
         # Which counters the damaged row belonged to may be part of what is damaged.

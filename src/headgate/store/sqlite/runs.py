@@ -11,6 +11,7 @@ from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy.run_budget import raised
 from headgate.store.protocols import Ceilings, Overview, QueueState, RunFilter
+from headgate.store.sqlite import family
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_now
@@ -88,14 +89,7 @@ def _raise_budget(
 
 def _page(tx: Reading, wanted: RunFilter) -> list[RunRecord]:
     states = {state.value for state in wanted.states}
-    if states and states <= {state.value for state in DEAD}:
-        statement = "ids_of_dead_page"
-    elif wanted.tenant is not None:
-        statement = "ids_of_tenant_page"
-    else:
-        statement = "ids_of_page"
-    ids = tx.rows(
-        statement,
+    values = (
         wanted.tenant,
         wanted.workflow,
         wanted.lane,
@@ -104,6 +98,16 @@ def _page(tx: Reading, wanted: RunFilter) -> list[RunRecord]:
         wanted.before,
         max(0, min(wanted.limit, PAGE_AT_MOST)),
     )
+    if wanted.parent is not None:
+        ids = tx.rows("ids_of_children_page", *values, wanted.parent)
+        return runs_by_ids(tx, json.dumps([run_id for (run_id,) in ids]))
+    if states and states <= {state.value for state in DEAD}:
+        statement = "ids_of_dead_page"
+    elif wanted.tenant is not None:
+        statement = "ids_of_tenant_page"
+    else:
+        statement = "ids_of_page"
+    ids = tx.rows(statement, *values)
     return runs_by_ids(tx, json.dumps([run_id for (run_id,) in ids]))
 
 
@@ -159,3 +163,4 @@ def end_waiting(
     """End a queued or suspended run; questions it asked are withdrawn. Counting is the caller's."""
     tx.run("end_waiting_run", seq, state.value, reason, detail, now_ms)
     tx.run("withdraw_approvals", run_id, now_ms)
+    family.ended_seq(tx, seq, now_ms=now_ms)

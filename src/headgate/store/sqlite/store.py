@@ -11,6 +11,7 @@ import apsw
 from headgate.store.protocols import StoreStatistics
 from headgate.store.sqlite.admissions import SqliteAdmissions
 from headgate.store.sqlite.approvals import SqliteApprovals
+from headgate.store.sqlite.children import SqliteChildren
 from headgate.store.sqlite.claims import SqliteClaims
 from headgate.store.sqlite.connection import connect_reader, connect_writer, create_file, in_words
 from headgate.store.sqlite.controls import SqliteControls
@@ -52,9 +53,9 @@ class SqliteStore:
         self.keys = SqliteKeys(writer, reader)
         self.approvals = SqliteApprovals(writer, reader)
         self.controls = SqliteControls(writer, reader)
-
         self.children = SqliteChildren(writer, reader)
         self.profiles = SqliteProfiles(writer, reader)
+
     async def close(self) -> None:
         async with self._closing:
             if self._closed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.store.protocols import Moved
+from headgate.store.sqlite import family
 from headgate.store.sqlite.damage import read_each
 from headgate.store.sqlite.numbers import Scopes
 from headgate.store.sqlite.operations import Operations
@@ -137,6 +138,7 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
     state, reason = end
     detail = one.detail if one.cancel_requested else f"{crashes} workers vanished while they held it"
     tx.run("end_lapsed_run", one.seq, state.value, reason.value, detail, now_ms, crashes)
+    family.ended_seq(tx, one.seq, now_ms=now_ms)
     one.scopes.count(state, 1)
     return one.moved(state, reason)
 

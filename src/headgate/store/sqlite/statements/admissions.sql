@@ -11,7 +11,7 @@ ORDER BY seq LIMIT 1
 
 -- name: replay_source
 -- run id, tenant
-SELECT seq, origin_id, state FROM runs WHERE id = ?1 AND tenant = ?2
+SELECT seq, origin_id, state, spawn_key FROM runs WHERE id = ?1 AND tenant = ?2
 
 -- name: unfinished_replay
 -- origin's id. Any run of the lineage: two at once would do the same steps at the same time.
@@ -37,12 +37,12 @@ LIMIT 1
 
 -- name: copy_done_steps
 -- new run, source run, origin's id. What the source did, and what other replays did since or beside it; what was
--- only assumed done comes last, and only from the source.
+-- only assumed done comes last, and only from the source. Sub-runs are found by their own keys, not copied.
 INSERT INTO steps
 SELECT ?1, key, seq, resource, function, nth, effect, state, result, queued_ms, ran_ms, tries, degraded,
   model_tokens, started_ms, finished_ms, money, input_tokens
 FROM steps
-WHERE state = 'done' AND run <> ?1 AND run IN (
+WHERE state = 'done' AND function <> 'spawn' AND run <> ?1 AND run IN (
     SELECT ?2 UNION ALL
     SELECT r.seq FROM runs AS r INDEXED BY runs_by_origin WHERE r.origin_id = ?3 AND r.replay_of IS NOT NULL
   ) AND (run = ?2 OR effect <> 'once' OR tries > 0)

@@ -24,6 +24,14 @@ WHERE state IN ('failed', 'expired') AND id < coalesce(?6, '~')
   AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5)))
 ORDER BY id DESC LIMIT ?7
 
+-- name: ids_of_children_page
+-- As the others, and the parent's id.
+SELECT id FROM runs INDEXED BY runs_by_parent
+WHERE parent_id = ?8 AND id < coalesce(?6, '~') AND (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR workflow = ?2)
+  AND (?3 IS NULL OR lane = ?3) AND (?4 IS NULL OR reason = ?4)
+  AND (?5 IS NULL OR state IN (SELECT value FROM json_each(?5)))
+ORDER BY id DESC LIMIT ?7
+
 -- name: runs_of_ids
 -- ids (JSON)
 SELECT {run_columns}, seq FROM runs WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id DESC

@@ -55,10 +55,13 @@ SELECT min(moment) FROM (
 )
 
 -- name: seqs_to_prune
--- before, at most. A replay stays as long as what it replays: its journal tells the next replay what was done.
+-- before, at most. A replay stays as long as what it replays: its journal tells the next replay what was done. A
+-- sub-run stays while its parent, or a replay of it, may need its result.
 SELECT seq, id FROM runs INDEXED BY runs_finished
 WHERE state IN ('succeeded', 'cancelled') AND finished_ms < ?1 AND (replay_of IS NULL OR NOT EXISTS (
   SELECT 1 FROM runs AS earlier WHERE earlier.id IN (runs.replay_of, runs.origin_id)
+)) AND (parent_id IS NULL OR NOT EXISTS (
+  SELECT 1 FROM runs AS parent WHERE parent.id = runs.parent_id AND parent.state NOT IN ('succeeded', 'cancelled')
 ))
 ORDER BY finished_ms LIMIT ?2
 
