@@ -24,8 +24,9 @@ from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
 from headgate.store.child_protocols import Children
 from headgate.store.operator_protocols import Approvals, Controls, Keys
-from headgate.store.values import (
 from headgate.store.profile_protocols import Profiles
+from headgate.store.values import (
+    Ancestor,
     ApiKey,
     Approval,
     Ceilings,
@@ -275,6 +276,10 @@ class Store(Protocol):
     def approvals(self) -> Approvals: ...
     @property
     def controls(self) -> Controls: ...
+    @property
+    def children(self) -> Children: ...
+    @property
+    def profiles(self) -> Profiles: ...
 
     async def close(self) -> None:
         """Finish what was accepted, then close. Idempotent."""
@@ -285,10 +290,6 @@ class Store(Protocol):
         ...
 
 
-    @property
-    def children(self) -> Children: ...
-    @property
-    def profiles(self) -> Profiles: ...
 __all__ = [
     "Admissions",
     "Ancestor",
@@ -313,6 +314,7 @@ __all__ = [
     "Keys",
     "Moved",
     "Overview",
+    "Profiles",
     "QueueState",
     "RunEnd",
     "RunFilter",
@@ -323,4 +325,3 @@ __all__ = [
     "StoreStatistics",
     "Upkeep",
 ]
-    "Profiles",

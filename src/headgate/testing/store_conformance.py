@@ -21,8 +21,8 @@ from headgate.testing import (
     store_conformance_claims,
     store_conformance_controls,
     store_conformance_people,
-    store_conformance_replays,
     store_conformance_profiles,
+    store_conformance_replays,
     store_conformance_runs,
     store_conformance_upkeep,
 )

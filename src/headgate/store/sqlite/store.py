@@ -20,8 +20,8 @@ from headgate.store.sqlite.journal import SqliteJournal
 from headgate.store.sqlite.keys import SqliteKeys
 from headgate.store.sqlite.migrations import migrate
 from headgate.store.sqlite.operations import InlineOperations, Operations, ThreadOperations
-from headgate.store.sqlite.runs import SqliteRuns
 from headgate.store.sqlite.profiles import SqliteProfiles
+from headgate.store.sqlite.runs import SqliteRuns
 from headgate.store.sqlite.upkeep import SqliteUpkeep
 
 
