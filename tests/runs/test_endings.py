@@ -112,3 +112,42 @@ def test_a_nearer_deadline_after_a_farther_one_is_kept(tmp_path: Path) -> None:
         assert [round(moment / 1000, 1) for moment in told] == [10.0, 20.0, 50.0, 100.0]
 
     on_bench(tmp_path, main)
+
+
+def test_a_call_that_cannot_end_by_the_deadline_expires_its_run(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run, takes_s: float) -> str:
+            return str(await run.call("tool", bench.do, "it", takes_s))
+
+        bench.workflow(job)
+        await bench.worker()
+        for _ in range(10):
+            assert (await bench.ended(await bench.submit(4.0))).state is RunState.SUCCEEDED
+        late = await bench.ended(await bench.submit(4.0, deadline_ms=bench.clock.now_ms() + 2_000))
+        assert (late.state, late.reason) == (RunState.EXPIRED, "deadline_unreachable")
+        assert bench.ledger["it"] == 10  # it was not started
+
+    on_bench(tmp_path, main)
+
+
+def test_slow_runs_do_not_shut_later_ones_out_for_good(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        async def job(run: Run, takes_s: float) -> str:
+            return str(await run.call("tool", bench.do, "it", takes_s))
+
+        async def ends(takes_s: float, left_s: float) -> RunState:
+            deadline_ms = bench.clock.now_ms() + round(1000 * left_s)
+            return (await bench.ended(await bench.submit(takes_s, deadline_ms=deadline_ms))).state
+
+        bench.workflow(job)
+        await bench.worker()
+        assert await ends(50.0, 100.0) is RunState.SUCCEEDED
+        assert await ends(2.0, 30.0) is RunState.SUCCEEDED  # one slow run proves nothing
+        for _ in range(30):
+            assert await ends(50.0, 100.0) is RunState.SUCCEEDED
+        assert await ends(2.0, 30.0) is RunState.EXPIRED  # by all that is known
+        await bench.passes(700.0)
+        for _ in range(30):  # refused runs have taught nothing, so what was known is known no longer
+            assert await ends(2.0, 30.0) is RunState.SUCCEEDED
+
+    on_bench(tmp_path, main)

@@ -192,6 +192,11 @@ def test_calls_say_how_far_their_run_is(tmp_path: Path) -> None:
         assert seen == [(None, None)] * 4
         seen.clear()
         await bench.ended(await bench.submit())
+        assert seen == [(None, 0.0), (None, 0.25), (None, 0.5), (None, 0.75)]
+        for _ in range(6):
+            await bench.ended(await bench.submit())
+        seen.clear()
+        await bench.ended(await bench.submit())
         assert [progress for _, progress in seen] == [0.0, 0.25, 0.5, 0.75]
         assert [round(left or 0.0) for left, _ in seen] == [8, 6, 4, 2]
 

@@ -156,7 +156,10 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
             await progress.journal.begin(place, started_ms)
         worked_s = min(attempt.worked_s, attempt.ran_s)
         remaining_s, done = equipment.experience.outlook(
-            attempt.run.workflow, calls=attempt.meter.used_calls - 1, ran_s=worked_s
+            attempt.run.workflow,
+            calls=attempt.meter.used_calls - 1,
+            ran_s=worked_s,
+            now=equipment.clock.monotonic(),
         )
         circumstances = replace(
             current(),

@@ -239,7 +239,7 @@ class Carrier:
         self.samples.note(attempt, whole=outcome.state is RunState.SUCCEEDED)
         if outcome.state is RunState.SUCCEEDED and meter.used_calls:
             ran_s = min(attempt.worked_s, attempt.ran_s)
-            self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s)
+            self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s, now=self._clock.monotonic())
         return RunEnd(
             run_id=run.id,
             owner=self._owner,

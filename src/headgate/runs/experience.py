@@ -1,41 +1,64 @@
-"""What a worker has learned about how much work runs take, to know which are nearly done. In memory only."""
+"""What a worker has learned about how much work runs take, to know which are nearly done. In memory only.
+
+A call is refused when what its run has left does not fit before the deadline. That must not lock itself in, because
+refused runs teach nothing: a workflow's work is known only after several successes, only while the last one is
+recent, and then learned anew.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 _WEIGHT = 0.1
 WORKFLOWS_AT_MOST = 1000
+RUNS_LEAST = 8
+"""Successes after which a workflow's work is taken as known."""
+FRESH_S = 600.0
+"""How long after the last success it still is."""
 
 
 class Expected(NamedTuple):
     """An ordinary successful run of a workflow."""
 
     calls: float
-    ran_s: float
+    log_ran_s: float
+    """Logarithms, because run times are skewed and the ordinary run is wanted: about the median, not the mean."""
+    runs: int
+    at: float
 
 
 class Experience:
-    """Means of successful runs by workflow, the latest counting most."""
+    """Averages of successful runs by workflow, the latest counting most. ``now``: seconds, monotonic."""
 
     def __init__(self) -> None:
         self._known: dict[str, Expected] = {}
 
-    def note(self, workflow: str, *, calls: int, ran_s: float) -> None:
+    def note(self, workflow: str, *, calls: int, ran_s: float, now: float) -> None:
         """A run succeeded and took so much over all its attempts."""
         known = self._known.get(workflow)
-        if known is None:
-            if len(self._known) < WORKFLOWS_AT_MOST:
-                self._known[workflow] = Expected(calls, ran_s)
+        log_ran_s = math.log(max(1e-3, ran_s))
+        if known is None or now - known.at > FRESH_S:
+            if known is not None or len(self._known) < WORKFLOWS_AT_MOST:
+                self._known[workflow] = Expected(calls, log_ran_s, 1, now)
             return
+        runs = known.runs + 1
+        weight = max(_WEIGHT, 1 / runs)
         self._known[workflow] = Expected(
-            known.calls + _WEIGHT * (calls - known.calls), known.ran_s + _WEIGHT * (ran_s - known.ran_s)
+            known.calls + weight * (calls - known.calls),
+            known.log_ran_s + weight * (log_ran_s - known.log_ran_s),
+            runs,
+            now,
         )
 
-    def outlook(self, workflow: str, *, calls: int, ran_s: float) -> tuple[float | None, float | None]:
-        """Seconds of work that a run has left, and the part (0..1) of its calls that is done; ``None`` unknown."""
+    def outlook(self, workflow: str, *, calls: int, ran_s: float, now: float) -> tuple[float | None, float | None]:
+        """Seconds of work that a run has left, and the part (0..1) of its calls that is done; ``None`` unknown. The
+        part only orders runs and refuses none, so one success is enough for it."""
         known = self._known.get(workflow)
         if known is None or known.calls < 1:
             return None, None
         done = min(1.0, calls / known.calls)
-        return max(0.0, min(known.ran_s - ran_s, known.ran_s * (1.0 - done))), done
+        if known.runs < RUNS_LEAST or now - known.at > FRESH_S:
+            return None, done
+        usual_s = math.exp(known.log_ran_s)
+        return max(0.0, min(usual_s - ran_s, usual_s * (1.0 - done))), done

@@ -167,6 +167,8 @@ def _certain(cause: BaseException, deadline_ms: int | None, now_ms: int) -> Verd
             return Finish(RunState.FAILED, Reason.APPROVAL_DENIED, describe(cause))
         case Expired() | Overloaded(reason=Reason.DEADLINE_UNREACHABLE) if _passed(deadline_ms, now_ms):
             return Finish(RunState.EXPIRED, Reason.DEADLINE_PASSED, describe(cause))
+        case Overloaded(reason=Reason.DEADLINE_UNREACHABLE) if deadline_ms is not None:
+            return Finish(RunState.EXPIRED, Reason.DEADLINE_UNREACHABLE, describe(cause))
     return None
 
 
