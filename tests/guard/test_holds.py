@@ -85,6 +85,46 @@ def test_what_a_lost_hold_took_is_there_again_after_the_window() -> None:
     run_virtual(main)
 
 
+def test_a_slot_that_is_thrown_away_serves_who_waits_and_cuts_nobody() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=1, timeout="5s", queue={"depth": 5, "max_age": "1h"})
+        context = github.slot()
+        await context.__aenter__()
+        waiting = asyncio.create_task(github.call(Provider(seconds=1)))
+        await asyncio.sleep(2)
+        del context
+        gc.collect()
+        assert await waiting == 0
+        assert clock.monotonic() == pytest.approx(3, abs=0.02)
+        await asyncio.sleep(30)  # the timer of the lost slot has gone off meanwhile
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_slot_thrown_away_by_a_plain_thread_comes_back_when_the_resource_is_watched(watched: bool) -> None:
+    async def main(clock: LoopClock) -> None:
+        both = resources(clock, tools={"github": {"concurrency": 1, "queue": {"depth": 5, "max_age": "1h"}}})
+        github = both.get("github")
+        context = github.slot()
+        context.__enter__()
+        waiting = asyncio.create_task(github.call(Provider(seconds=1)))
+        await asyncio.sleep(2)
+        del context
+        gc.collect()
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        if watched:
+            both.watch(0.0)
+        else:
+            github.statistics()
+        assert await waiting == 0
+        assert at_rest(github)
+
+    run_virtual(main)
+
+
 def test_a_slot_that_is_thrown_away_comes_back() -> None:
     async def main(clock: LoopClock) -> None:
         github = tool(clock, concurrency=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import Overloaded
+from headgate.errors import Overloaded, UnknownResource
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
 from .workshop import at_rest, tool
@@ -47,6 +47,15 @@ def test_whatever_breaks_at_the_start_of_a_call_gives_its_slot_back() -> None:
                 await broken.call(asyncio.sleep, 1)
         assert await github.call(lambda: "works") == "works"
         assert at_rest(github)
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("fallback", ["githbu", ("github", "githbu")])
+def test_an_unknown_fallback_is_named_before_it_is_needed(fallback: str | tuple[str, ...]) -> None:
+    async def main(clock: LoopClock) -> None:
+        with pytest.raises(UnknownResource, match="did you mean 'github'"):
+            tool(clock).with_options(fallback=fallback)
 
     run_virtual(main)
 

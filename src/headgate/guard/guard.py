@@ -184,7 +184,9 @@ def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
 def reap(turnstile: Turnstile, now: float) -> None:
     """End the slots whose holders have vanished without ending them."""
     while turnstile.abandoned:
-        turnstile.leave(turnstile.abandoned.popleft(), classify.IGNORED, now)
+        slot = turnstile.abandoned.popleft()
+        slot.task = None  # its timer must not cancel what that task does by now
+        turnstile.leave(slot, classify.IGNORED, now)
 
 
 async def acquire(call: Call) -> Slot:

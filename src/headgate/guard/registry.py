@@ -73,6 +73,7 @@ class Resources:
         Without it limiters learn from calls alone; a resource that nobody calls any more needs no watching.
         """
         for resource in self._by_name.values():
+            resource.reap()
             resource.turnstile.watch(memory_pressure)
 
     def close(self) -> None:

@@ -136,6 +136,7 @@ class Guarded:
         Raises:
             ValueError: ``timeout``, ``model_tokens``, ``size`` or ``stale_for`` is not a positive number, or
                 ``max_wait`` not a number of at least 0. Times are seconds, as numbers.
+            UnknownResource: there is no such fallback.
         """
         for name, value, least in (
             ("timeout", timeout, None),
@@ -145,6 +146,8 @@ class Guarded:
             ("stale_for", stale_for, None),
         ):
             _check_number(name, value, least)
+        for name in (fallback,) if isinstance(fallback, str) else fallback or ():
+            self._resource.lookup(name)
         given: dict[str, Any] = {
             "timeout": timeout,
             "max_wait": max_wait,
@@ -199,8 +202,13 @@ class Resource(Guarded):
 
     def statistics(self) -> ResourceStatistics:
         """One consistent snapshot."""
-        guard.reap(self.turnstile, self.clock.monotonic())
+        self.reap()
         return self.turnstile.statistics()
+
+    def reap(self) -> None:
+        """End the slots whose holders were thrown away while they held them."""
+        if self.turnstile.abandoned:
+            guard.reap(self.turnstile, self.clock.monotonic())
 
     def healthy(self, check: C) -> C:
         """Judge every answer of this resource by ``check(value)``; usable as a decorator.
@@ -280,10 +288,14 @@ class SlotContext:
         self._cutoff: guard.Cutoff | None = None
 
     def __del__(self) -> None:
-        """A slot that was entered and thrown away comes back with the next call or look. Not at once: this may run
-        at any moment, also while the resource's lock is held."""
+        """A slot that was entered and thrown away comes back in the next turn of its event loop, or with the next
+        call or look. Not at once: this may run at any moment, also while the resource's lock is held."""
         if self._call is not None and self._slot is not None and self._slot.state is SlotState.HELD:
             self._call.turnstile.abandoned.append(self._slot)
+            if self._slot.task is not None:
+                loop = self._slot.task.get_loop()
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._resource.reap)
 
     def result(self, value: Any) -> None:
         """The block got this answer: end the slot now with what it says (usage, status, headers)."""
