@@ -211,3 +211,55 @@ def test_an_unknown_queue_is_named(tmp_path: Path) -> None:
         assert "did you mean 'replies'?" in (ended.detail or "")
 
     on_bench(tmp_path, main)
+
+
+LEADS: dict[str, Any] = {
+    "replies": {"max_age": 30.0, "on_expiry": "escalate", "escalate_to": "leads"},
+    "leads": {"max_age": 60.0},
+}
+
+
+def test_an_unanswered_question_is_escalated_and_can_be_answered_there(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        asking(bench)
+        await bench.worker()
+        run_id = await bench.submit()
+        await bench.passes(35.0)
+        (question,) = await bench.store.approvals.waiting(queue="leads", tenant=None, limit=5)
+        assert (await bench.get(run_id)).state is RunState.SUSPENDED
+        (told,) = bench.told("approval_escalated")
+        assert (told.fields["old"], told.fields["new"]) == ("replies", "leads")
+        await bench.store.approvals.decide(
+            question.id, tenant=None, approved=True, by="bea", note=None, now_ms=bench.clock.now_ms()
+        )
+        ended = await bench.ended(run_id)
+        assert json.loads(ended.result or "")[0] == {"approved_by": "bea", "note": None}
+        assert bench.ledger == {"draft": 1, "post": 1}
+
+    on_bench(tmp_path, main, approvals=LEADS)
+
+
+def test_the_last_queue_decides_what_silence_means(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        asking(bench)
+        await bench.worker()
+        run_id = await bench.submit()
+        await bench.passes(80.0)
+        assert not (await bench.get(run_id)).state.terminal
+        ended = await bench.ended(run_id)
+        assert json.loads(ended.result or "")[0] == {"approved_by": None, "note": "nobody answered in time"}
+        assert 90.0 <= bench.clock.monotonic() < 93.0
+
+    on_bench(tmp_path, main, approvals={**LEADS, "leads": {"max_age": 60.0, "on_expiry": "approve"}})
+
+
+def test_where_the_next_queue_is_full_nobodys_answer_is_no(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        asking(bench)
+        await bench.worker()
+        runs = [await bench.submit() for _ in range(2)]
+        await bench.passes(40.0)
+        states = sorted([(await bench.get(run_id)).state.value for run_id in runs])
+        assert states == ["failed", "suspended"]
+
+    on_bench(tmp_path, main, approvals={**LEADS, "leads": {"depth": 1, "max_age": 60.0}})

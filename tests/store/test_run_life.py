@@ -278,7 +278,7 @@ class RunLife(RuleBasedStateMachine):
     @rule()
     def questions_expire(self) -> None:
         expired = self.do(self.ground.store.approvals.expire_due(now_ms=self.now, limit=3))
-        self.check("wake", {one.run_id for one in expired})
+        self.check("wake", {one.run_id for one, _ in expired})
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())

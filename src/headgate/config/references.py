@@ -32,6 +32,7 @@ def check_references(values: Values, document: Document) -> None:
     _limits(values, document)
     _pause_rules(values, resources, document)
     _breakers(values, document)
+    _escalations(values, document)
 
 
 def _names_differ(values: Values, document: Document) -> None:
@@ -225,6 +226,32 @@ def _breakers(values: Values, document: Document) -> None:
                 key = "open_for" if "open_for" in breaker else "open_at_most"
                 message = f"open_for ({first:g}s) is longer than open_at_most ({most:g}s)"
                 document.problem((kind, name, "breaker", key), message)
+
+
+def _escalations(values: Values, document: Document) -> None:
+    """Questions that nobody answers go from queue to queue; they must get somewhere."""
+    queues = _section(values, "approvals")
+    next_of: dict[str, list[str]] = {}
+    for name, one in _entries(values, "approvals"):
+        target, escalates = one.get("escalate_to"), one.get("on_expiry") == "escalate"
+        if escalates and target is None:
+            message = "escalate needs to know where to; write escalate_to: and the name of another queue"
+            document.problem(("approvals", name, "on_expiry"), message)
+        elif target is not None and not escalates:
+            message = "escalate_to does something only with on_expiry: escalate"
+            document.problem(("approvals", name, "escalate_to"), message)
+        elif isinstance(target, str) and target not in queues:
+            message = f"there is no approval queue {target!r}{did_you_mean(target, queues)}"
+            document.problem(("approvals", name, "escalate_to"), message)
+        elif isinstance(target, str):
+            next_of[name] = [target]
+    told: set[str] = set()
+    for name in next_of:
+        loop = _loop_from(name, next_of)
+        if loop and told.isdisjoint(loop):
+            told.update(loop)
+            message = f"escalations go in a circle: {' → '.join((*loop, loop[0]))}"
+            document.problem(("approvals", name, "escalate_to"), message)
 
 
 def _section(values: Values, name: str) -> Values:

@@ -112,4 +112,6 @@ class ApprovalSettings(Settings):
 
     depth: Count = 50
     max_age: Seconds = 4 * 3600.0
-    on_expiry: Literal["deny", "approve"] = "deny"
+    on_expiry: Literal["deny", "approve", "escalate"] = "deny"
+    """``escalate``: the question goes on to ``escalate_to``; where that is full, it is denied."""
+    escalate_to: Name | None = None

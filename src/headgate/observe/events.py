@@ -80,6 +80,8 @@ _ALL = (
           "queue_depth", "queue_limit", decision=True),
     _spec("approval_decided", "A question was answered or expired. `outcome`: approved, denied or expired.", *_WHOSE,
           "queue", "approval_id", "outcome", "reason", "queued_ms", decision=True),
+    _spec("approval_escalated", "Nobody answered in time in `old`, and the question went on to the queue `new`.",
+          *_WHOSE, "queue", "approval_id", "old", "new", decision=True),
     _spec("drain_began", "This process takes nothing new and lets running work reach its next step.", "inflight",
           "limit_ms", decision=True),
     _spec("drain_ended", "Draining is over. `released`: runs put back in line.", "released", "finished", "ran_ms",

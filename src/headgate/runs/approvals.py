@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from headgate.config.settings import ApprovalSettings
+from headgate.config.settings import ApprovalSettings, GateSettings
 from headgate.errors import ApprovalDenied, Overloaded, UnknownResource
 from headgate.model.canonical import decode, encode
 from headgate.model.decision import Refusal
@@ -19,6 +19,7 @@ from headgate.runs.attempt import AttemptStopped, Stop
 from headgate.runs.journal import Place
 from headgate.runs.progress import Progress, whose
 from headgate.runs.values import to_json
+from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import Approval
 
 FUNCTION = "approval"
@@ -93,13 +94,13 @@ async def _put(
         attempt.request_stop(Stop.ASKED)
         attempt.signalled = True
         raise AttemptStopped
-    return await _decided(answer, place, settings, progress)
+    return await _decided(answer, place, progress)
 
 
-async def _decided(answer: Approval, place: Place, settings: ApprovalSettings, progress: Progress) -> dict[str, Any]:
+async def _decided(answer: Approval, place: Place, progress: Progress) -> dict[str, Any]:
     if answer.state == "approved":
         given = {"approved_by": answer.decided_by, "note": answer.note}
-    elif answer.state == "expired" and settings.on_expiry == "approve":
+    elif silence_is_yes(answer, progress.equipment.settings):
         given = {"approved_by": None, "note": NOBODY}
     else:
         words = NOBODY if answer.state == "expired" else f"denied by {answer.decided_by}"
@@ -108,6 +109,22 @@ async def _decided(answer: Approval, place: Place, settings: ApprovalSettings, p
     progress.journal.choose(place, encode(given), now_ms, degraded=None)
     await progress.journal.write_choices()
     return given
+
+
+def silence_is_yes(answer: Approval, settings: GateSettings) -> bool:
+    """Whether nobody answered, and the queue that the question was in at last takes that for a yes."""
+    queue = settings.approvals.get(answer.queue)
+    return answer.state == "expired" and queue is not None and queue.on_expiry == "approve"
+
+
+def escalations(settings: GateSettings) -> dict[str, Escalation]:
+    """Where unanswered questions go on to, by the queue that they are in."""
+    found = {}
+    for name, queue in settings.approvals.items():
+        following = None if queue.escalate_to is None else settings.approvals.get(queue.escalate_to)
+        if queue.on_expiry == "escalate" and queue.escalate_to is not None and following is not None:
+            found[name] = Escalation(queue.escalate_to, following.depth, round(1000 * following.max_age))
+    return found
 
 
 def _settings(queue: str, progress: Progress) -> ApprovalSettings:

@@ -13,7 +13,7 @@ from headgate.model.decision import Refusal
 from headgate.model.ids import uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.runs.approvals import NOBODY
+from headgate.runs.approvals import NOBODY, silence_is_yes
 from headgate.runs.attempt import Attempt
 from headgate.runs.progress import Equipment, whose
 from headgate.runs.values import to_json
@@ -48,7 +48,7 @@ async def before_attempt(attempt: Attempt, settings: WorkflowSettings, equipment
         return LeaveAlone(lost=False)
     if answer.state == "approved":
         return None
-    if answer.state == "expired" and equipment.settings.approvals[queue].on_expiry == "approve":
+    if silence_is_yes(answer, equipment.settings):
         return None
     words = NOBODY if answer.state == "expired" else f"{answer.decided_by} said no to another round of attempts"
     return Finish(

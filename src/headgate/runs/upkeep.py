@@ -22,6 +22,7 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.observe.bus import EventBus
+from headgate.runs import approvals
 from headgate.store.protocols import Moved, Store
 
 log = logging.getLogger("headgate.runs")
@@ -137,18 +138,21 @@ class Upkeep:
             return
 
     async def _expire_questions(self, now_ms: int) -> int:
-        expired = await self._store.approvals.expire_due(now_ms=now_ms, limit=BATCH)
-        for question in expired:
+        escalations = approvals.escalations(self._settings)
+        lapsed = await self._store.approvals.expire_due(now_ms=now_ms, limit=BATCH, escalations=escalations)
+        for question, queue in lapsed:
+            whose = {"run_id": question.run_id, "tenant": question.tenant, "approval_id": question.id}
+            if question.queue != queue:
+                self._bus.emit("approval_escalated", **whose, queue=queue, old=queue, new=question.queue)
+                continue
             self._bus.emit(
                 "approval_decided",
-                run_id=question.run_id,
-                tenant=question.tenant,
-                queue=question.queue,
-                approval_id=question.id,
+                **whose,
+                queue=queue,
                 outcome=question.state,
                 queued_ms=now_ms - question.asked_ms,
             )
-        return len(expired)
+        return len(lapsed)
 
     async def _prune(self) -> None:
         if self._clock.monotonic() < self._prune_at:

@@ -5,11 +5,23 @@ The semantics at the top of `headgate.store.protocols` hold here as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from headgate.model.control import Control, ControlChange, ControlKind
 from headgate.model.decision import Refusal
 from headgate.store.values import ApiKey, Approval
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Where a question goes that nobody answered."""
+
+    queue: str
+    depth: int
+    """Questions that may wait there."""
+    max_age_ms: int
 
 
 class Keys(Protocol):
@@ -57,8 +69,15 @@ class Approvals(Protocol):
 
     async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]: ...
 
-    async def expire_due(self, *, now_ms: int, limit: int) -> list[Approval]:
-        """Questions nobody answered in time become ``expired`` and their runs wake."""
+    async def expire_due(
+        self, *, now_ms: int, limit: int, escalations: Mapping[str, Escalation] | None = None
+    ) -> list[tuple[Approval, str]]:
+        """Questions nobody answered in time become ``expired`` and their runs wake; those in a queue that
+        ``escalations`` names go on to the next one instead and keep waiting, if it has room. A record of the queue
+        they left stays, as a question that expired then.
+
+        Returns each with the queue that it was in.
+        """
         ...
 
 

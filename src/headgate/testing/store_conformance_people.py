@@ -8,6 +8,7 @@ from headgate.errors import StoreError
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
+from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import ApiKey, Approval
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_question
 
@@ -121,10 +122,49 @@ async def an_unanswered_question_expires(ground: Ground) -> None:
     await approvals.ask(question, "w1", 1, depth=5)
     assert await approvals.expire_due(now_ms=NOW + 99, limit=10) == []
     expired = await approvals.expire_due(now_ms=NOW + 100, limit=10)
-    assert expired == [dataclasses.replace(question, state="expired", decided_ms=NOW + 100)]
+    assert expired == [(dataclasses.replace(question, state="expired", decided_ms=NOW + 100), "replies")]
     assert await approvals.expire_due(now_ms=NOW + 100, limit=10) == []
     (claim,) = await ground.claim(now_ms=NOW + 100)
-    assert await approvals.ask(question, "w1", claim.run.term, depth=5) == expired[0]
+    assert await approvals.ask(question, "w1", claim.run.term, depth=5) == expired[0][0]
+    await ground.check_counters()
+
+
+async def an_unanswered_question_goes_on_to_the_next_queue(ground: Ground) -> None:
+    run = await ground.started()
+    question = a_question(run, expires_ms=NOW + 100)
+    approvals, to = ground.store.approvals, {"replies": Escalation("leads", depth=1, max_age_ms=500)}
+    await approvals.ask(question, "w1", 1, depth=5)
+    assert await approvals.expire_due(now_ms=NOW + 99, limit=10, escalations=to) == []
+    moved = dataclasses.replace(question, queue="leads", expires_ms=NOW + 600)
+    assert await approvals.expire_due(now_ms=NOW + 100, limit=10, escalations=to) == [(moved, "replies")]
+    assert await approvals.expire_due(now_ms=NOW + 100, limit=10, escalations=to) == []
+    assert (await ground.get(run)).state is RunState.SUSPENDED
+    assert await approvals.waiting(queue="replies", tenant=None, limit=10) == []
+    assert await approvals.waiting(queue="leads", tenant=None, limit=10) == [moved]
+    assert await ground.store.upkeep.next_due_ms() == NOW + 600
+    decided = await approvals.decide(question.id, tenant=None, approved=True, by="ann", note=None, now_ms=NOW + 599)
+    assert decided is not None
+    assert (decided.state, decided.decided_by, decided.queue) == ("approved", "ann", "leads")
+    assert await approvals.expire_due(now_ms=NOW + 600, limit=10, escalations=to) == []
+    (claim,) = await ground.claim(now_ms=NOW + 600)
+    assert await approvals.ask(question, "w1", claim.run.term, depth=5) == decided
+    await ground.check_counters()
+
+
+async def a_full_next_queue_takes_no_question(ground: Ground) -> None:
+    runs = [await ground.started() for _ in range(2)]
+    approvals, to = ground.store.approvals, {"replies": Escalation("leads", depth=1, max_age_ms=500)}
+    for run in runs:
+        await approvals.ask(a_question(run, expires_ms=NOW + 100), "w1", 1, depth=5)
+    lapsed = await approvals.expire_due(now_ms=NOW + 100, limit=10, escalations=to)
+    assert sorted((one.queue, one.state, queue) for one, queue in lapsed) == [
+        ("leads", "waiting", "replies"),
+        ("replies", "expired", "replies"),
+    ]
+    states = sorted([(await ground.get(run)).state.value for run in runs])
+    assert states == ["queued", "suspended"]
+    ((last, queue),) = await approvals.expire_due(now_ms=NOW + 600, limit=10, escalations=to)
+    assert (last.state, last.queue, queue) == ("expired", "leads", "leads")
     await ground.check_counters()
 
 
@@ -160,6 +200,8 @@ CASES = (
     a_question_is_fenced,
     a_question_is_asked_once,
     an_unanswered_question_expires,
+    an_unanswered_question_goes_on_to_the_next_queue,
+    a_full_next_queue_takes_no_question,
     another_tenants_question_is_unknown,
     a_run_that_waits_for_people_keeps_its_deadline,
 )

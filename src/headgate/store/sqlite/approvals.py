@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
+from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import Approval
 from headgate.store.sqlite.admissions import RETRY_FLOOR_MS
 from headgate.store.sqlite.claims import suspend
@@ -76,14 +78,14 @@ class SqliteApprovals:
         found: list[Approval] = await self._reader.submit(find)
         return found
 
-    async def expire_due(self, *, now_ms: int, limit: int) -> list[Approval]:
-        def expire(tx: Transaction) -> list[Approval]:
-            return [
-                _answer(tx, Approval(*row), "expired", by=None, note=None, now_ms=now_ms)
-                for row in tx.rows("due_approvals", now_ms, limit)
-            ]
+    async def expire_due(
+        self, *, now_ms: int, limit: int, escalations: Mapping[str, Escalation] | None = None
+    ) -> list[tuple[Approval, str]]:
+        def expire(tx: Transaction) -> list[tuple[Approval, str]]:
+            due = [Approval(*row) for row in tx.rows("due_approvals", now_ms, limit)]
+            return [(_lapse(tx, one, (escalations or {}).get(one.queue), now_ms), one.queue) for one in due]
 
-        expired: list[Approval] = await self._writer.submit(expire)
+        expired: list[tuple[Approval, str]] = await self._writer.submit(expire)
         return expired
 
 
@@ -108,8 +110,7 @@ def _ask(
         if asked.state != "waiting":
             return asked
     else:
-        counted = tx.row("count_waiting_approvals", approval.queue, depth)
-        used = 0 if counted is None else int(counted[0])
+        used = _waiting(tx, approval.queue, depth)
         if used >= depth:
             return Refusal(
                 Reason.QUEUE_FULL,
@@ -121,13 +122,41 @@ def _ask(
                 unit="approvals",
             )
         asked = dataclasses.replace(approval, state="waiting", decided_by=None, decided_ms=None, note=None)
-        tx.run("keep_approval", *(getattr(asked, field.name) for field in dataclasses.fields(Approval)))
+        _keep(tx, asked)
     suspend(
         tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
-        detail=f"waits for an answer in {approval.queue!r}", attempts=attempts, used_calls=used_calls,
+        detail=f"waits for an answer in {asked.queue!r}", attempts=attempts, used_calls=used_calls,
         used_model_tokens=used_model_tokens, used_money=used_money, used_wall_ms=used_wall_ms,
     )  # fmt: skip
     return asked
+
+
+def _keep(tx: Transaction, approval: Approval) -> None:
+    tx.run("keep_approval", *(getattr(approval, field.name) for field in dataclasses.fields(Approval)))
+
+
+def _waiting(tx: Transaction, queue: str, at_most: int) -> int:
+    counted = tx.row("count_waiting_approvals", queue, at_most)
+    return 0 if counted is None else int(counted[0])
+
+
+def _lapse(tx: Transaction, question: Approval, escalation: Escalation | None, now_ms: int) -> Approval:
+    """Nobody answered: on to the next queue, or closed."""
+    if escalation is None or _waiting(tx, escalation.queue, escalation.depth) >= escalation.depth:
+        return _answer(tx, question, "expired", by=None, note=None, now_ms=now_ms)
+    left = f"{question.queue}:{now_ms}"  # a step has one question; its earlier ones step aside
+    record = dataclasses.replace(
+        question,
+        id=f"{question.id}:{left}",
+        step_key=f"{question.step_key}:{left}",
+        state="expired",
+        decided_ms=now_ms,
+        note=f"escalated to {escalation.queue!r}",
+    )
+    _keep(tx, record)
+    moved = dataclasses.replace(question, queue=escalation.queue, expires_ms=now_ms + escalation.max_age_ms)
+    tx.run("move_approval", moved.id, moved.queue, moved.expires_ms)
+    return moved
 
 
 def _answer(

@@ -18,6 +18,10 @@ INSERT INTO approvals ({approval_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 -- id, state, by, now, note
 UPDATE approvals SET state = ?2, decided_by = ?3, decided_ms = ?4, note = ?5 WHERE id = ?1
 
+-- name: move_approval
+-- id, queue, expires
+UPDATE approvals SET queue = ?2, expires_ms = ?3 WHERE id = ?1 AND state = 'waiting'
+
 -- name: waiting_approvals
 -- tenant, at most
 SELECT {approval_columns} FROM approvals
