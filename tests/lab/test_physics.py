@@ -161,3 +161,74 @@ def test_the_same_seed_and_calls_give_the_same_answers() -> None:
 def test_impossible_models_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="not a possible model"):
         replace(EXACT, **wrong)  # type: ignore[arg-type]  # the numbers are what is tested
+
+
+def test_an_abandoned_call_that_goes_on_keeps_its_place_until_its_work_is_done() -> None:
+    tested = pool(replace(EXACT, parallel=1, most=1, goes_on=True))
+    spent: dict[int, float] = {}
+    tested.on_spent = spent.__setitem__
+    number = tested.offer(CALL, 0.0)
+    assert isinstance(number, int)
+    tested.withdraw(number, 0.25)
+    assert tested.inflight == 1
+    assert isinstance(tested.offer(CALL, 0.5), Answer)
+    assert tested.collect(1.5) == []
+    assert tested.inflight == 0
+    assert spent == {number: pytest.approx(1.0)}
+
+
+def test_an_abandoned_call_that_stops_has_spent_what_was_done() -> None:
+    tested = pool()
+    spent: dict[int, float] = {}
+    tested.on_spent = spent.__setitem__
+    number = tested.offer(CALL, 0.0)
+    assert isinstance(number, int)
+    tested.withdraw(number, 0.25)
+    assert spent == {number: pytest.approx(0.25)}
+    assert tested.inflight == 0
+
+
+def test_a_hanging_call_holds_a_place_and_slows_nobody() -> None:
+    tested = pool(replace(EXACT, parallel=1, most=2), Spell(0, 1, errors=1.0, fault="hang"))
+    hanging = tested.offer(CALL, 0.5)
+    assert isinstance(hanging, int)
+    quick = tested.offer(CALL, 1.0)
+    assert isinstance(tested.offer(CALL, 1.1), Answer)  # two have places
+    assert ends(tested, until=100) == {quick: (pytest.approx(2.0), 200)}
+    tested.withdraw(hanging, 100.0)
+    assert tested.inflight == 0
+
+
+def test_a_slow_start_begins_late_and_then_is_ordinary() -> None:
+    tested = pool(replace(EXACT, slow_start_s=5.0), Spell(0, 1, errors=1.0, fault="slow_start"))
+    number = tested.offer(CALL, 0.0)
+    assert ends(tested, until=100) == {number: (pytest.approx(6.0), 200)}
+
+
+def test_nothing_advances_in_a_stall_and_all_goes_on_after_it() -> None:
+    tested = pool(EXACT, Spell(0.5, 10.5, stalled=True))
+    number = tested.offer(CALL, 0.0)
+    assert ends(tested, until=100) == {number: (pytest.approx(11.0), 200)}
+
+
+@pytest.mark.parametrize(("fault", "status"), [("503", 503), ("529", 529), ("429", 429)])
+def test_some_faults_answer_at_once(fault: str, status: int) -> None:
+    answer = pool(EXACT, Spell(0, 1, errors=1.0, fault=fault)).offer(CALL, 0.0)
+    assert isinstance(answer, Answer)
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "after"),
+    [
+        ("500", 500, "server_error", 0.5),
+        ("reset", 0, "connection_reset", 0.5),
+        ("empty", 200, "empty", 1.0),
+        ("malformed", 200, "malformed", 1.0),
+    ],
+)
+def test_other_faults_take_work_first(fault: str, status: int, code: str, after: float) -> None:
+    tested = pool(EXACT, Spell(0, 1, errors=1.0, fault=fault))
+    number = tested.offer(CALL, 0.0)
+    assert tested.next_event() == pytest.approx(min(after, 1.0))
+    assert [(n, a.status, a.code) for n, a in tested.collect(1.0 + 1e-6)] == [(number, status, code)]

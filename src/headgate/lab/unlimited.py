@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from headgate.clock import Clock
+from headgate.errors import UnusableResult
 from headgate.model.ids import uuid7
 from headgate.model.run import RunState
 
@@ -76,9 +77,11 @@ class UnlimitedRun:
         key: str | None = None,
         returns: Any = None,
         model_tokens: float | None = None,
+        check: Callable[[Any], bool] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Call at once; when that fails call at once again, up to three times."""
+        """Call at once; when that fails, or ``check`` finds the answer unusable, call at once again, up to three
+        times."""
         step = UnlimitedStep(resource, self._clock.now_ms())
         self._record.steps.append(step)
         began = self._clock.monotonic()
@@ -88,6 +91,8 @@ class UnlimitedRun:
                 try:
                     value = fn(*args, **kwargs)
                     value = await value if isinstance(value, Awaitable) else value
+                    if check is not None and not check(value):
+                        raise UnusableResult(resource, step.tries)
                     step.succeeded = True
                     return value
                 except Exception:

@@ -10,6 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+FAULTS = ("mixed", "500", "503", "529", "429", "hang", "reset", "empty", "malformed", "slow_start")
+"""How a call can go wrong. ``mixed``: half answer 503 at once, half break with 500 half way; ``hang``: accepted and
+never answered; ``reset``: the connection breaks half way; ``empty`` and ``malformed``: 200 with an unusable body;
+``slow_start``: good, but the work begins late. 429, 503 and 529 come at once and cost no work; 500 comes half way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spell:
@@ -22,12 +27,17 @@ class Spell:
     slow: float = 1.0
     """How much longer every call takes, at least 1."""
     errors: float = 0.0
-    """Share of calls that end in a server error, 0..1."""
+    """Share of calls that go wrong, 0..1."""
     models: tuple[str, ...] = ()
     """Only for these; empty is all."""
+    fault: str = "mixed"
+    """How they go wrong, one of `FAULTS`."""
+    stalled: bool = False
+    """Nothing advances, whatever is accepted; afterwards it goes on."""
 
     def __post_init__(self) -> None:
         fine = 0 <= self.start_s < self.end_s and self.capacity > 0 and self.slow >= 1 and 0 <= self.errors <= 1
+        fine = fine and self.fault in FAULTS
         if not fine:
             raise ValueError(f"not a possible spell: {self!r}")
 
@@ -42,6 +52,16 @@ class Weather:
     capacity: float = 1.0
     slow: float = 1.0
     errors: float = 0.0
+    faults: tuple[tuple[float, str], ...] = ()
+    """(chance up to which, what) in rising order; together they make up ``errors``."""
+    stalled: bool = False
+
+    def fault(self, chance: float) -> str | None:
+        """What goes wrong with a call whose luck is ``chance``, in 0..1."""
+        for below, kind in self.faults:
+            if chance < below:
+                return kind
+        return None
 
     @property
     def fair(self) -> bool:
@@ -54,13 +74,17 @@ FAIR = Weather()
 
 def weather_at(spells: Sequence[Spell], now_s: float, model: str) -> Weather:
     """Capacities and slownesses multiply; errors are independent of each other."""
-    capacity, slow, fine = 1.0, 1.0, 1.0
+    capacity, slow, fine, stalled = 1.0, 1.0, 1.0, False
+    faults: list[tuple[float, str]] = []
     for spell in spells:
         if spell.covers(now_s, model):
             capacity *= spell.capacity
             slow *= spell.slow
             fine *= 1 - spell.errors
-    return Weather(capacity, slow, 1 - fine)
+            stalled = stalled or spell.stalled
+            if spell.errors > 0:
+                faults.append((1 - fine, spell.fault))
+    return Weather(capacity, slow, 1 - fine, tuple(faults), stalled)
 
 
 def next_change(spells: Sequence[Spell], now_s: float) -> float | None:
@@ -80,4 +104,6 @@ def spells_from_json(value: Any) -> tuple[Spell, ...]:
     try:
         return tuple(Spell(**{**item, "models": tuple(item.get("models", ()))}) for item in value)
     except TypeError as error:
-        raise ValueError(f"a spell has fields start_s, end_s, capacity, slow, errors, models: {error}") from None
+        raise ValueError(
+            f"a spell has fields start_s, end_s, capacity, slow, errors, models, fault, stalled: {error}"
+        ) from None

@@ -4,9 +4,10 @@ Model: processor sharing. A call is an amount of work in seconds (what it takes 
 a lognormal noise. Up to ``parallel`` calls advance at full speed; more of them share that capacity, and lose a
 little of it to each other (``thrash``). At ``most`` calls in flight the answer is 429, or a place in a small queue.
 Requests and model tokens per minute are limited too, and a call that was refused for another reason has used up
-its place among the requests: naive retries hurt themselves, as they do with real providers.
+its place among the requests: naive retries hurt themselves, as they do with real providers. With ``goes_on`` a call
+whose caller went away is worked on to its end, as many services do.
 
-Invariants: work is conserved (between two events every call advances equally); at most ``most`` calls advance;
+Invariants: work is conserved (between two events every call advances equally); at most ``most`` calls are held;
 the same seed and the same calls at the same moments give the same answers.
 
 Left out: prefix caches, batching effects within a call, and everything about the words themselves.
@@ -18,10 +19,10 @@ import heapq
 import math
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headgate.lab.weather import Spell, Weather, next_change, weather_at
+from headgate.lab.weather import FAIR, Spell, Weather, next_change, weather_at
 from headgate.policy.token_bucket import RateTake, Taken, take
 
 _NEVER = math.inf
@@ -54,6 +55,10 @@ class ModelSpec:
     """Speed lost per ``parallel`` calls too many: at twice ``parallel`` 0.1 means a tenth."""
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
+    goes_on: bool = False
+    """Whether work goes on after its caller went away."""
+    slow_start_s: float = 20.0
+    """How late the work of a call begins that meets a ``slow_start``."""
 
     def __post_init__(self) -> None:
         sizes = (
@@ -84,14 +89,25 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a call ended: an HTTP status, and what the provider says about it."""
+    """How a call ended: an HTTP status (0: the connection broke), and what the provider says about it."""
 
     status: int
     code: str = ""
-    """The error's code; empty when fine."""
+    """The error's code, or how the body of a 200 is unusable; empty when fine."""
     message: str = ""
     retry_after_s: float | None = None
     """Whole seconds, at least one, as ``Retry-After`` tells them."""
+
+
+_AT_ONCE: Mapping[str | None, Answer] = {
+    "503": Answer(503, "server_is_overloaded", "The server is overloaded; please try again later."),
+    "529": Answer(529, "overloaded_error", "Overloaded."),
+    "429": Answer(429, "rate_limit_exceeded", "Too many requests.", 1.0),
+}
+_HALF_WAY: Mapping[str | None, Answer] = {
+    "500": Answer(500, "server_error", "The server had an error."),
+    "reset": Answer(0, "connection_reset", "The connection broke."),
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +118,8 @@ class _Ticket:
     begun_at: float = 0.0
     """The pool's work clock when it began to advance."""
     withdrawn: bool = False
+    held: bool = False
+    """It has a place but does not advance: hanging, or not begun yet."""
 
 
 @dataclass(slots=True)
@@ -139,7 +157,12 @@ class Pool:
 
     def __init__(self, spec: ModelSpec, *, rng: random.Random, spells: Sequence[Spell] = ()) -> None:
         self.spec = spec
-        self.spells = tuple(spells)
+        self.on_spent: Callable[[int, float], None] | None = None
+        """Told of every ticket that leaves: its number, and the seconds of work that went into it."""
+        self._spells = tuple(spells)
+        self._known = FAIR
+        self._known_until = -1.0
+        """The weather up to (not including) this moment is ``_known``."""
         self.counts = PoolCounts()
         self._rng = rng
         self._now = 0.0
@@ -147,6 +170,9 @@ class Pool:
         self._tickets: dict[int, _Ticket] = {}
         self._ends: list[tuple[float, int]] = []
         self._active = 0
+        self._held = 0
+        self._late: list[tuple[float, int]] = []
+        """(when it begins, ticket) of calls that begin late."""
         self._queue: deque[_Ticket] = deque()
         self._ended: list[tuple[int, Answer]] = []
         self._issued = 0
@@ -154,15 +180,24 @@ class Pool:
         self._tokens = _budget("tokens", spec.tokens_per_min)
 
     @property
+    def spells(self) -> tuple[Spell, ...]:
+        return self._spells
+
+    @spells.setter
+    def spells(self, spells: Sequence[Spell]) -> None:
+        self._spells, self._known_until = tuple(spells), -1.0
+
+    @property
     def inflight(self) -> int:
-        return self._active
+        """Calls that have a place."""
+        return self._active + self._held
 
     @property
     def waiting(self) -> int:
         return sum(not ticket.withdrawn for ticket in self._queue)
 
     def weather(self, now: float) -> Weather:
-        return weather_at(self.spells, now, self.spec.name)
+        return weather_at(self._spells, now, self.spec.name)
 
     def offer(self, call: Call, now: float) -> int | Answer:
         """A ticket number whose answer `collect` will bring, or the answer at once."""
@@ -170,41 +205,56 @@ class Pool:
         self.counts.received += 1
         noise = math.exp(self._rng.gauss(0.0, self.spec.noise))
         fails, at_once = self._rng.random(), self._rng.random() < 0.5
+        fault = self._weather_now().fault(fails)
+        if fault == "mixed":
+            fault = "503" if at_once else "500"
         refusal = self._rate_refusal(call, now)
-        if refusal is None and fails < self.weather(now).errors and at_once:
-            refusal = Answer(503, "server_is_overloaded", "The server is overloaded; please try again later.")
-        if refusal is None and self._active >= self.spec.most and self.waiting >= self.spec.queue:
+        if refusal is None and fault in _AT_ONCE:
+            refusal = _AT_ONCE[fault]
+        if refusal is None and self.inflight >= self.spec.most and self.waiting >= self.spec.queue:
             refusal = Answer(429, "slow_down", "Too many requests at once for this model.", 1.0)
         if refusal is not None:
             self._count(refusal)
             return refusal
         work_s = self.spec.work_s(call) * noise
         answer = Answer(200)
-        if fails < self.weather(now).errors:  # it takes a place, and breaks half way
-            work_s, answer = work_s / 2, Answer(500, "server_error", "The server had an error.")
+        if fault in _HALF_WAY:  # it takes a place, and breaks half way
+            work_s, answer = work_s / 2, _HALF_WAY[fault]
         else:
+            answer = Answer(200, fault) if fault in ("empty", "malformed") else answer
             self.counts.input_tokens += call.input_tokens
             self.counts.output_tokens += call.output_tokens
         self._issued += 1
         ticket = _Ticket(self._issued, work_s, answer)
         self._tickets[ticket.number] = ticket
-        if self._active < self.spec.most:
+        if fault in ("hang", "slow_start"):
+            ticket.held = True
+            self._held += 1
+            if fault == "slow_start":
+                heapq.heappush(self._late, (now + self.spec.slow_start_s, ticket.number))
+        elif self.inflight < self.spec.most:
             self._begin(ticket)
         else:
             self._queue.append(ticket)
         return ticket.number
 
     def withdraw(self, number: int, now: float) -> None:
-        """The caller went away: its call stops and frees its place."""
+        """The caller went away: its call stops and frees its place, or goes on unseen (``goes_on``)."""
         self.advance(now)
-        ticket = self._tickets.pop(number, None)
-        if ticket is None:
+        ticket = self._tickets.get(number)
+        if ticket is None or ticket.withdrawn:
             return
         ticket.withdrawn = True
-        if ticket not in self._queue:
-            self._active -= 1
-            self._refill()
         self._count(Answer(499))
+        if ticket.held:
+            self._held -= 1
+        elif ticket not in self._queue:
+            if self.spec.goes_on:
+                return
+            self._active -= 1
+            self._spent(ticket)
+        del self._tickets[number]
+        self._refill()
 
     def progress(self, number: int, now: float) -> float:
         """How much of a call is done, 0..1."""
@@ -212,17 +262,17 @@ class Pool:
         ticket = self._tickets.get(number)
         if ticket is None:
             return 1.0
-        if ticket in self._queue:
+        if ticket.held or ticket in self._queue:
             return 0.0
         return min(1.0, (self._work_clock - ticket.begun_at) / ticket.work_s)
 
     def next_event(self) -> float | None:
         """When something changes by itself next: a call ends, or the weather turns."""
-        ending = self._next_end()
-        if not self._active:
+        if not self._active and not self._late:
             return None
-        turn = next_change(self.spells, self._now)
-        return ending if turn is None else min(ending, turn)
+        self._weather_now()
+        due = min(self._next_end(), self._known_until, self._next_late())
+        return None if due == _NEVER else due
 
     def collect(self, now: float) -> list[tuple[int, Answer]]:
         """The calls that ended until ``now``, in order."""
@@ -233,10 +283,12 @@ class Pool:
     def advance(self, now: float) -> None:
         """Let time pass until ``now``; earlier moments change nothing."""
         while self._now < now:
-            ending, turn = self._next_end(), next_change(self.spells, self._now)
-            until = min(now, ending, _NEVER if turn is None else turn)
-            self._work_clock += (until - self._now) * self._speed()
+            speed = self._speed()  # and with it the weather
+            until = min(now, self._next_end(), self._known_until, self._next_late())
+            self._work_clock += (until - self._now) * speed
             self._now = max(until, math.nextafter(self._now, _NEVER))
+            while self._late and self._late[0][0] <= self._now:
+                self._begin_late(heapq.heappop(self._late)[1])
             self._end_due()
 
     def headers(self, now: float) -> dict[str, str]:
@@ -266,7 +318,9 @@ class Pool:
 
     def _speed(self) -> float:
         """Work done per second by each active call."""
-        weather = self.weather(self._now)
+        weather = self._weather_now()
+        if weather.stalled:
+            return 0.0
         capacity = self.spec.parallel * weather.capacity
         crowding = max(0.0, self._active / capacity - 1)
         return min(1.0, capacity / max(1, self._active)) / (1 + self.spec.thrash * crowding) / weather.slow
@@ -276,27 +330,53 @@ class Pool:
             heapq.heappop(self._ends)  # withdrawn
         if not self._ends:
             return _NEVER
-        return self._now + max(0.0, self._ends[0][0] - self._work_clock) / self._speed()
+        speed = self._speed()
+        return self._now + max(0.0, self._ends[0][0] - self._work_clock) / speed if speed else _NEVER
+
+    def _next_late(self) -> float:
+        while self._late and self._late[0][1] not in self._tickets:
+            heapq.heappop(self._late)  # withdrawn
+        return self._late[0][0] if self._late else _NEVER
+
+    def _weather_now(self) -> Weather:
+        if self._now >= self._known_until:
+            self._known = weather_at(self._spells, self._now, self.spec.name)
+            turn = next_change(self._spells, self._now)
+            self._known_until = _NEVER if turn is None else turn
+        return self._known
+
+    def _spent(self, ticket: _Ticket) -> None:
+        if self.on_spent is not None:
+            self.on_spent(ticket.number, min(ticket.work_s, self._work_clock - ticket.begun_at))
 
     def _end_due(self) -> None:
         while self._ends and self._ends[0][0] <= self._work_clock + _CLOSE:
             ticket = self._tickets.pop(heapq.heappop(self._ends)[1], None)
             if ticket is not None:
                 self._active -= 1
-                self._ended.append((ticket.number, ticket.answer))
-                self._count(ticket.answer)
+                self._spent(ticket)
+                if not ticket.withdrawn:
+                    self._ended.append((ticket.number, ticket.answer))
+                    self._count(ticket.answer)
         self._refill()
 
     def _refill(self) -> None:
-        while self._queue and self._active < self.spec.most:
+        while self._queue and self.inflight < self.spec.most:
             ticket = self._queue.popleft()
             if not ticket.withdrawn:
                 self._begin(ticket)
 
+    def _begin_late(self, number: int) -> None:
+        ticket = self._tickets.get(number)
+        if ticket is not None:
+            ticket.held = False
+            self._held -= 1
+            self._begin(ticket)
+
     def _begin(self, ticket: _Ticket) -> None:
         ticket.begun_at = self._work_clock
         self._active += 1
-        self.counts.peak = max(self.counts.peak, self._active)
+        self.counts.peak = max(self.counts.peak, self.inflight)
         heapq.heappush(self._ends, (self._work_clock + ticket.work_s, ticket.number))
 
     def _count(self, answer: Answer) -> None:

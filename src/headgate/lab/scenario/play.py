@@ -1,0 +1,199 @@
+"""Plays a scenario: real gates on a real store with the described users and dependencies, in virtual time.
+
+The same wishes can be played with no limits at all (`unlimited`), which is the control of every comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from headgate.errors import HeadgateError
+from headgate.gate import Gate
+from headgate.lab.scenario.calls import Agent
+from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.traffic import Wish, wishes
+from headgate.lab.scenario.users import WORKFLOW, Asked, Users
+from headgate.lab.scenario.world import Effect, World
+from headgate.lab.surge import SHARED_MEMORY, EventLog
+from headgate.lab.unlimited import Unlimited
+from headgate.lab.virtual_time import LoopClock, run_virtual
+from headgate.model.run import RunState
+
+AFTER_DEADLINE_S = 60.0
+"""How long after the last deadline a play may still have unfinished runs; then it is broken."""
+LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one wish, whatever played it."""
+
+    wish: Wish
+    tries: int
+    admitted: bool
+    refusals: tuple[str, ...] = ()
+    succeeded: bool = False
+    finished_s: float | None = None
+    started_s: float | None = None
+    reason: str = ""
+    """How its run ended, or the last refusal."""
+    went_away: bool = False
+    degraded: bool = False
+    returns: int = 0
+    returns_admitted: int = 0
+    promised_start_s: float | None = None
+    promised_p50_s: float | None = None
+    promised_p90_s: float | None = None
+    admitted_s: float | None = None
+
+    @property
+    def on_time(self) -> bool:
+        """Succeeded before the deadline that its user had at first."""
+        return self.succeeded and (self.finished_s or 0.0) <= self.wish.at_s + self.wish.deadline_s + 1e-3
+
+    @property
+    def missed(self) -> bool:
+        """Accepted, and not done by its deadline; a user who went away is nobody's fault."""
+        return self.admitted and not self.on_time and not self.went_away
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One play."""
+
+    scenario: Scenario
+    seed: int
+    fates: list[Fate] = field(repr=False)
+    effects: list[Effect] = field(repr=False)
+    crowded: dict[str, float]
+    """Part of the time each dependency was past its knee."""
+    seconds: float
+    """Virtual seconds until all had ended."""
+    event_hash: str = ""
+    events: int = 0
+
+
+def play(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
+    """With headgate, as the scenario configures it.
+
+    Raises:
+        HeadgateError: accepted runs were left without an end.
+    """
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    drawn = wishes(scenario, seed, without=without)
+    with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder:
+        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder)))
+
+
+def unlimited(scenario: Scenario, *, seed: int) -> Played:
+    """The same wishes with no limits: every run starts at once, every failure is repeated at once."""
+    drawn = wishes(scenario, seed)
+    return run_virtual(lambda clock: _unlimited(scenario, drawn, clock, seed))
+
+
+async def _play(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int, folder: Path) -> Played:
+    world = World(scenario, clock=clock, seed=seed)
+    settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
+    log, born_ms = EventLog(), clock.now_ms()
+    async with AsyncExitStack() as stack:
+        gates = []
+        for place in range(scenario.gates):
+            gate = Gate(settings, clock=clock, rng=Random(f"{seed}/gate/{place}"), store_mode="inline")
+            gate.bus.subscribe(log)
+            gate.workflow(WORKFLOW)(Agent(world).__call__)
+            gates.append(await stack.enter_async_context(gate))
+        users = Users(gates, clock, tries=scenario.users.tries)
+        watch = asyncio.create_task(world.watch())
+        await users.come(drawn)
+        await _all_ended(gates[0], clock, scenario)
+        watch.cancel()
+        for run_id, asked in users.by_run.items():
+            asked.run = await gates[0].store.runs.get(run_id)
+        seconds = clock.monotonic()
+    return Played(
+        scenario,
+        seed,
+        [_fate(asked, born_ms) for asked in users.asked],
+        world.effects,
+        {name: looks / max(1, world.looks) for name, looks in world.crowded.items()},
+        seconds,
+        log.hexdigest(),
+        log.count,
+    )
+
+
+async def _all_ended(gate: Gate, clock: LoopClock, scenario: Scenario) -> None:
+    until_s = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values()) + AFTER_DEADLINE_S
+    while any((states := (await gate.store.runs.overview()).states).values()):
+        if clock.monotonic() > until_s:
+            raise HeadgateError(f"runs without an end a minute after the last deadline: {dict(states)}")
+        await asyncio.sleep(LOOK_S)
+
+
+def _fate(asked: Asked, born_ms: int) -> Fate:
+    run, promise = asked.run, asked.promise
+    last = asked.refusals[-1] if asked.refusals else ""
+    if run is None or promise is None:
+        return Fate(
+            asked.wish,
+            asked.tries,
+            admitted=False,
+            refusals=tuple(asked.refusals),
+            reason=last,
+            returns=asked.returns,
+        )
+    return Fate(
+        asked.wish,
+        asked.tries,
+        admitted=True,
+        refusals=tuple(asked.refusals),
+        succeeded=run.state is RunState.SUCCEEDED,
+        finished_s=None if run.finished_ms is None else (run.finished_ms - born_ms) / 1000,
+        started_s=None if run.started_ms is None else (run.started_ms - born_ms) / 1000,
+        reason=str(run.reason),
+        went_away=asked.went_away,
+        degraded=run.degraded,
+        returns=asked.returns,
+        returns_admitted=asked.returns_admitted,
+        promised_start_s=promise.start_s,
+        promised_p50_s=promise.finish_p50_s,
+        promised_p90_s=promise.finish_p90_s,
+        admitted_s=promise.at_s,
+    )
+
+
+async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int) -> Played:
+    world = World(scenario, clock=clock, seed=seed)
+    control = Unlimited({WORKFLOW: Agent(world).__call__}, clock=clock, rng=Random(f"{seed}/control"))
+    watch, born_ms, records = asyncio.create_task(world.watch()), clock.now_ms(), []
+    for wish in drawn:
+        await asyncio.sleep(max(0.0, wish.at_s - clock.monotonic()))
+        ticket = {"number": wish.number, "plan": [call.as_json() for call in wish.plan]}
+        records.append(control.submit(WORKFLOW, ticket, tenant=wish.tenant))
+    until_s = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values()) + AFTER_DEADLINE_S
+    while control.running and clock.monotonic() < until_s:  # noqa: ASYNC110  the control tells nobody of its ends
+        await asyncio.sleep(LOOK_S)
+    await control.stop()
+    watch.cancel()
+    fates = [
+        Fate(
+            wish,
+            1,
+            admitted=True,
+            succeeded=record.state is RunState.SUCCEEDED,
+            finished_s=None if record.finished_ms is None else (record.finished_ms - born_ms) / 1000,
+            started_s=(record.submitted_ms - born_ms) / 1000,
+            admitted_s=(record.submitted_ms - born_ms) / 1000,
+            reason="succeeded" if record.state is RunState.SUCCEEDED else "error",
+        )
+        for wish, record in zip(drawn, records, strict=True)
+    ]
+    crowded = {name: looks / max(1, world.looks) for name, looks in world.crowded.items()}
+    return Played(scenario, seed, fates, world.effects, crowded, clock.monotonic())

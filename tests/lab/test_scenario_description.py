@@ -1,0 +1,60 @@
+"""Scenario files: strict, with the place of every mistake, and all shipped ones readable."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.errors import ConfigError
+from headgate.lab.scenario.description import load_scenario, parse_scenario, shipped
+from headgate.lab.scenario.scores import score
+from headgate.lab.scenario.traffic import runs_per_s
+
+STEADY = "name: mine\ntitle: Mine\nlike: six\nseconds: 60s\ntraffic: {load: 0.5}\n"
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_every_shipped_scenario_can_be_read_and_is_called_by_its_file(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.name == name
+    assert scenario.goals
+    assert runs_per_s(scenario) > 1
+
+
+def test_a_scenario_takes_over_its_world_and_single_keys_of_its_configuration() -> None:
+    scenario = parse_scenario(STEADY + "headgate: {workers: {slots: 7}}\n")
+    assert scenario.headgate.workers.slots == 7
+    assert "large" in scenario.headgate.models
+    assert len(scenario.dependencies) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (STEADY + "sedons: 3\n", "mine.yaml:6:1: unknown key 'sedons'"),
+        (STEADY.replace("0.5", "-1"), "mine.yaml:5:17:"),
+        (STEADY.replace("60s", "60"), "mine.yaml:4:10:"),
+        (STEADY + "troubles: [{since: 3, until: 2, on: large}]\n", "mine.yaml:6:12: since (3) must be before"),
+        (STEADY + "troubles: [{since: 1, until: 2, on: lagre}]\n", "no dependency here"),
+        (STEADY + "headgate: {models: {}}\n", "declares no model 'large'"),
+        (STEADY + "users: {polite: 0.9, rude: 0.2}\n", "mine.yaml:6:8: polite and rude"),
+        (STEADY + "goals: [{measure: goodput}]\n", "mine.yaml:6:9: a goal needs either"),
+        (STEADY.replace("six", "seven"), "mine.yaml:3:7: there is no world 'seven'"),
+        ("[]", "mine.yaml:1:1: a scenario is a mapping"),
+        ("a: [", "mine.yaml:1:5:"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_scenario(text, "mine.yaml")
+    assert told in str(refused.value)
+
+
+def test_goals_name_measures_that_exist() -> None:
+    from headgate.lab.scenario.bound import Bound
+    from headgate.lab.scenario.play import Played
+
+    for name in shipped():
+        scenario = load_scenario(name)
+        nothing = Played(scenario, 1, [], [], dict.fromkeys(scenario.dependencies, 0.0), 0.0)
+        measured = score(nothing, Bound(1.0, "", dict.fromkeys(scenario.lanes, 1.0))).measures
+        assert {goal.measure for goal in scenario.goals} <= set(measured)

@@ -1,0 +1,116 @@
+"""Scenarios on the real code: repeatable, complete, and honest against no limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from headgate.lab.scenario.bound import bound
+from headgate.lab.scenario.description import Scenario, parse_scenario
+from headgate.lab.scenario.play import Played, play, unlimited
+from headgate.lab.scenario.scores import max_min, score
+from headgate.lab.scenario.traffic import wishes, work_s
+
+SMALL_WORLD = """
+name: small
+title: A small surge
+seconds: 60s
+recovered_from: 40
+dependencies:
+  large: {kind: model, parallel: 6, most: 18, takes: 200ms, reads: 20000, writes: 600}
+  desk: {kind: tool, parallel: 6, most: 20, takes: 200ms}
+lanes:
+  critical: {part: 0.1, deadline: 20s, value: 8}
+  standard: {part: 0.9, deadline: 30s, value: 2}
+tenants: {count: 4}
+calls: {least: 3, most: 5}
+traffic: {load: 0.6, changes: [{since: 20, until: 40, times: 8}]}
+troubles: [{since: 20, until: 40, on: large, capacity: 50%, errors: 0.3}]
+headgate:
+  workers: {slots: 32}
+  models: {large: {concurrency: 1..18}}
+  tools: {desk: {concurrency: 1..20}}
+  workflows: {agent: {queue: {depth: 50}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return parse_scenario(SMALL_WORLD)
+
+
+@pytest.fixture(scope="module")
+def played(scenario: Scenario) -> Played:
+    return play(scenario, seed=3)
+
+
+def test_a_play_repeats_event_by_event(scenario: Scenario, played: Played) -> None:
+    again = play(scenario, seed=3)
+    assert played.events > 500
+    assert (again.event_hash, again.fates) == (played.event_hash, played.fates)
+    assert play(scenario, seed=4).event_hash != played.event_hash
+
+
+def test_every_wish_has_one_fate_and_every_accepted_run_ends(scenario: Scenario, played: Played) -> None:
+    assert Counter(fate.wish.number for fate in played.fates) == Counter(wish.number for wish in wishes(scenario, 3))
+    assert all(fate.finished_s is not None for fate in played.fates if fate.admitted)
+    assert all(fate.reason for fate in played.fates)
+
+
+def test_the_ledger_agrees_with_the_fates(played: Played) -> None:
+    answered = {(e.run, e.place) for e in played.effects if e.status == 200}
+    for fate in played.fates:
+        if fate.succeeded:
+            needed = [place for place, call in enumerate(fate.wish.plan) if not call.part]
+            assert all((fate.wish.number, place) in answered for place in needed)
+        if not fate.admitted:
+            assert not any(effect.run == fate.wish.number for effect in played.effects)
+
+
+def test_no_limits_meet_the_same_wishes_and_do_worse(scenario: Scenario, played: Played) -> None:
+    control = unlimited(scenario, seed=3)
+    assert [fate.wish for fate in control.fates] == sorted(
+        (fate.wish for fate in played.fates), key=lambda wish: wish.number
+    )
+    could = bound(scenario, [fate.wish for fate in played.fates])
+    ours, theirs = score(played, could).measures, score(control, could).measures
+    assert theirs["goodput"] < ours["goodput"] <= 1.0
+    assert theirs["wasted-work"] > ours["wasted-work"]
+    assert theirs["amplification"] > ours["amplification"]
+
+
+def test_several_gates_share_a_store(scenario: Scenario) -> None:
+    shared = play(scenario.model_copy(update={"gates": 3}), seed=3)
+    assert all(fate.finished_s is not None for fate in shared.fates if fate.admitted)
+    assert sum(fate.on_time for fate in shared.fates) > 0
+
+
+def test_a_tenant_that_stays_away_changes_no_other_wish(scenario: Scenario) -> None:
+    def others(without: tuple[str, ...]) -> list[tuple[float, str, object]]:
+        drawn = wishes(scenario, 5, without=without)
+        return [(wish.at_s, wish.tenant, wish.plan) for wish in drawn if wish.tenant != "tenant-00"]
+
+    assert others(()) == others(("tenant-00",))
+
+
+def test_the_bound_is_everything_when_little_is_asked_and_capacity_when_much_is(scenario: Scenario) -> None:
+    calm = scenario.model_copy(
+        update={"troubles": (), "traffic": scenario.traffic.model_copy(update={"load": 0.3, "changes": ()})}
+    )
+    wanted = wishes(calm, 1)
+    assert bound(calm, wanted).value == pytest.approx(sum(wish.value for wish in wanted))
+    assert bound(calm, wanted).by_lane == {"critical": pytest.approx(1.0), "standard": pytest.approx(1.0)}
+
+    flood = calm.model_copy(update={"traffic": calm.traffic.model_copy(update={"load": 20.0})})
+    wanted = wishes(flood, 1)
+    could = bound(flood, wanted)
+    densest = max(wish.value / work_s(wish.plan, flood.dependencies)["large"] for wish in wanted)
+    assert could.value < 0.5 * sum(wish.value for wish in wanted)
+    assert could.value <= densest * 6 * (60 + 30 + 20)
+    assert could.by_lane["critical"] > could.by_lane["standard"]
+
+
+def test_max_min_gives_the_modest_all_and_the_rest_equally() -> None:
+    assert max_min(10.0, {"a": 1.0, "b": 20.0, "c": 20.0}) == {"a": 1.0, "b": 4.5, "c": 4.5}
+    assert max_min(10.0, {"a": 1.0, "b": 2.0}) == {"a": 1.0, "b": 2.0}
