@@ -135,3 +135,36 @@ def test_memory_is_bounded(calls: int) -> None:
         _make(detector, n, None if n % 3 == 0 else n % 5)
     assert max(len(detector._failing), len(detector._seen), len(detector._last_result)) <= KEPT
     assert len(detector._turning) <= KEPT
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=300), st.booleans())
+def test_one_call_whose_results_keep_changing_is_never_a_loop(gauge: list[int], pure: bool) -> None:
+    detector = LoopDetector(FEW)
+    moving = [value for n, value in enumerate(gauge) if n == 0 or value != gauge[n - 1]]
+    for value in moving:
+        assert _make(detector, "depth of the queue", value, pure=pure) is Level.FINE
+
+
+def test_a_poll_that_stands_still_is_found_after_it_moved() -> None:
+    detector = LoopDetector(FEW)
+    for value in (3, 4, 3, 4, 3):
+        assert _make(detector, "depth", value) is Level.FINE
+    assert [_make(detector, "depth", 3) for _ in range(4)] == [Level.FINE, Level.WARN, Level.WARN, Level.REFUSE]
+
+
+def test_a_ping_pong_of_calls_that_flip_each_other_is_found() -> None:
+    detector = LoopDetector(FEW)
+    levels = []
+    for turn in range(12):
+        levels += [_make(detector, f"set {turn % 2}", "ok"), _make(detector, "look", turn % 2)]
+        if levels[-1] is Level.REFUSE or levels[-2] is Level.REFUSE:
+            return
+    raise AssertionError(levels)
+
+
+def test_a_judgement_says_from_when_on_it_is_refused_and_stopped() -> None:
+    detector = LoopDetector(FEW)
+    judged = [detector.succeeded("status", "running", detector.begin(), pure=True) for _ in range(12)][-1]
+    assert (judged.level, judged.refuse_at, judged.stop_at) == (Level.WARN, 20, 32)
+    judged = [detector.failed("broken", detector.begin()) for _ in range(3)][-1]
+    assert (judged.level, judged.refuse_at, judged.stop_at) == (Level.WARN, 5, 8)

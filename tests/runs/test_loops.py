@@ -161,3 +161,34 @@ def test_refusals_by_a_limit_are_no_failures(tmp_path: Path) -> None:
         assert (await bench.ended(await bench.submit())).result == "0"
 
     on_bench(tmp_path, main, tools=CALM)
+
+
+def test_a_poll_with_changing_results_goes_on_and_a_patient_one_is_warned_with_its_own_numbers(
+    tmp_path: Path,
+) -> None:
+    async def main(bench: Bench) -> None:
+        async def depth() -> int:
+            bench.ledger["looks"] += 1
+            return (3, 4, 5, 4)[bench.ledger["looks"] % 4]
+
+        async def status() -> str:
+            return "running"
+
+        async def job(run: Run) -> list[Any]:
+            for _ in range(60):
+                await run.call("tool", depth)
+                await bench.passes(1.0)
+            quiet = len(run.warnings)
+            for _ in range(12):
+                await run.call("other", status, effect="pure")
+            return [quiet, *run.warnings]
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit())
+        assert ended.state is RunState.SUCCEEDED, ended.detail
+        quiet, words = json.loads(ended.result or "")
+        assert quiet == 0
+        assert "from 20 times on it is refused" in words
+
+    on_bench(tmp_path, main)

@@ -9,7 +9,7 @@ Two signs, each counted for a call (resource, function and arguments):
 * *failing*: it failed so often without one success in between, whatever else was done meanwhile.
 * *no progress*: it gave the same result so often while nothing new was learned by any call. One call alone is a
   repetition, two in turn a ping-pong, more a cycle. Any result that was not seen lately is progress and begins the
-  count anew.
+  count anew. So does a result that only changed, where one call is made by itself: that is watching something move.
 
 Calls that were begun before the last equal one had ended count once together, so a fan-out over the same arguments
 (votes of a model, say) is one. Repetition of calls without effects (``pure``: polling) is judged at `PURE_TIMES`
@@ -56,6 +56,10 @@ class Judgement:
     count: int = 0
     why: str = ""
     """``failing``, ``repetition``, ``ping_pong`` or ``cycle``."""
+    refuse_at: int = 0
+    """From so many times on this call is refused …"""
+    stop_at: int = 0
+    """… and from so many on the run is stopped."""
 
 
 FINE = Judgement(Level.FINE)
@@ -117,13 +121,14 @@ class LoopDetector:
     def succeeded(self, call: object, result: object, begun: int, *, pure: bool = False) -> Judgement:
         """It gave this result."""
         self._failing.pop(call, None)
+        moved = self._turning == {call} and self._last_result.get(call, result) != result
         self._last_result[call] = result
         self._last_result.move_to_end(call)
         _bound(self._last_result)
         new = (call, result) not in self._seen
         kept = _kept(self._seen, (call, result))
         self._now += 1
-        if new:
+        if new or moved:
             self._epoch += 1
             self._turning = set()
         if len(self._turning) < KEPT:
@@ -140,11 +145,11 @@ class LoopDetector:
 
     def _judge(self, count: int, why: str, times: int) -> Judgement:
         thresholds = self._thresholds
-        if count >= thresholds.stop * times:
-            return Judgement(Level.STOP, count, why)
-        if count >= thresholds.refuse * times:
-            return Judgement(Level.REFUSE, count, why)
-        return Judgement(Level.WARN, count, why) if count >= thresholds.warn * times else FINE
+        warn_at, refuse_at, stop_at = (n * times for n in (thresholds.warn, thresholds.refuse, thresholds.stop))
+        if count < warn_at:
+            return FINE
+        level = Level.STOP if count >= stop_at else Level.REFUSE if count >= refuse_at else Level.WARN
+        return Judgement(level, count, why, refuse_at, stop_at)
 
 
 def _kept(table: OrderedDict[K, _Kept], key: K) -> _Kept:

@@ -23,11 +23,10 @@ _REMEMBERED = -1
 class LoopWatch:
     """The detector of one attempt. Its memory begins anew with every attempt, from the remembered results."""
 
-    __slots__ = ("_attempt", "_detector", "_settings", "_tell", "warnings")
+    __slots__ = ("_attempt", "_detector", "_tell")
 
     def __init__(self, settings: LoopSettings, attempt: Attempt, tell: Callable[..., None]) -> None:
         """``tell`` emits an event about the attempt's run."""
-        self._settings = settings
         self._detector = LoopDetector(Thresholds(settings.warn, settings.refuse, settings.stop))
         self._attempt = attempt
         self._tell = tell
@@ -52,7 +51,7 @@ class LoopWatch:
             raise AttemptStopped
         self._emit(place, judged, "refused")
         self._attempt.warn(f"{words}; it was not made again")
-        raise LoopDetected(name, why=judged.why, count=judged.count, stop_at=self._settings.stop)
+        raise LoopDetected(name, why=judged.why, count=judged.count, stop_at=judged.stop_at)
 
     def remembered(self, call: int, result: str | None) -> None:
         """The call was answered from memory."""
@@ -73,7 +72,7 @@ class LoopWatch:
     def _warn(self, place: Place, judged: Judgement) -> str:
         words = (
             f"{place.function} on {place.resource} {_WORDS[judged.why].format(count=judged.count)}. Try another way; "
-            f"from {self._settings.refuse} times on it is refused."
+            f"from {judged.refuse_at} times on it is refused."
         )
         self._attempt.warn(words)
         self._emit(place, judged, "warned")
