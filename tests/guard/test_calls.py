@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -193,11 +194,18 @@ def test_a_decorator_keeps_async_async_and_plain_plain() -> None:
         assert current_resource() is None
         assert github.statistics().calls == 2
 
-        async def stream() -> Any:
+        @github.guard
+        async def stream() -> AsyncIterator[int]:
             yield 1
 
-        with pytest.raises(TypeError, match="slot"):
-            github.guard(stream)
+        @github.guard
+        def items() -> Iterator[int]:
+            yield 2
+
+        assert inspect.isasyncgenfunction(stream)
+        assert inspect.isgeneratorfunction(items)
+        assert [one async for one in stream()] + list(items()) == [1, 2]
+        assert at_rest(github)
 
     run_virtual(main)
 

@@ -149,6 +149,15 @@ class Call:
         """
         now = slot.started_at
         self.queued_s += max(0.0, now - slot.asked_at)
+        if self.set_limit() <= 0:
+            self.turnstile.withdraw(slot)
+            self._refuse_late(now)
+        self.replaceable = False
+        self.tries += 1
+        self._tries_here += 1
+
+    def set_limit(self) -> float:
+        """Settle how many seconds the call, or the next step of a stream, may take from now on."""
         limit_s = self.resource.timeout_s
         own = self.options.timeout
         if own is not None and own < limit_s:
@@ -159,13 +168,8 @@ class Call:
             left_s = deadline - self.clock.monotonic()
             if left_s < limit_s:
                 limit_s, self.limited_by_deadline = left_s, True
-                if left_s <= 0:
-                    self.turnstile.withdraw(slot)
-                    self._refuse_late(now)
         self.limit_s = limit_s
-        self.replaceable = False
-        self.tries += 1
-        self._tries_here += 1
+        return limit_s
 
     # after a try
 

@@ -71,8 +71,9 @@ def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
     """As `perform`, in the calling thread.
 
     Raises:
-        TypeError: the caller's ``fallback_fn`` is a coroutine function.
+        TypeError: the caller's ``fallback_fn`` is a coroutine function, or ``fn`` makes a generator.
     """
+    _refuse_generator(fn)
     if not last_resort.offered(call.options):
         return _perform_sync(call, fn, args, kwargs)
     asked = call.resource
@@ -302,6 +303,7 @@ async def _run(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwarg
 
 
 async def _run_in_thread(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    _refuse_generator(fn)
     turnstile = call.turnstile
     context = contextvars.copy_context()
 
@@ -325,6 +327,15 @@ async def _run_in_thread(call: Call, slot: Slot, fn: Callable[..., Any], args: A
     if inspect.isawaitable(value):  # a plain function that made a coroutine, such as a lambda
         value = await value
     return value
+
+
+def _refuse_generator(fn: Callable[..., Any]) -> None:
+    """Calling it would only make the generator, and end the slot before anything is done."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is not None and code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        raise TypeError(
+            f"{fn!r} makes a generator; decorate it with resource.guard, or hold a slot around its iteration"
+        )
 
 
 def _begun(call: Call, slot: Slot) -> Slot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -16,7 +17,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from headgate.clock import Clock
 from headgate.config.settings import ResourceSettings
 from headgate.config.units import Rate
-from headgate.guard import guard
+from headgate.guard import guard, streams
 from headgate.guard.call import Call
 from headgate.guard.controls import Pause, check_end, override_of
 from headgate.guard.last_resort import StaleAnswers
@@ -96,13 +97,26 @@ class Guarded:
     def guard(self, fn: F) -> F:
         """Decorator: every call of ``fn`` goes through the resource; ``async def`` stays async, ``def`` stays plain.
 
-        Raises:
-            TypeError: ``fn`` is a generator function; hold a `slot` around the iteration instead.
+        A generator, async or plain, holds its slot from its first item until it is exhausted, closed or thrown away.
+        The timeout bounds the wait for each item of an async one, and only counts in a plain one. It is not repeated
+        and does not fall back, because items have been given out; values cannot be sent into it.
         """
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise TypeError(f"{fn!r} is a generator; hold a slot around its iteration: async with resource.slot()")
         wrapper: Callable[..., Any]
-        if guard.is_async(fn):
+        if inspect.isasyncgenfunction(fn):
+
+            @functools.wraps(fn)
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                call = Call(self._resource, self._options)
+                async with contextlib.aclosing(streams.stream(call, fn, args, kwargs)) as items:
+                    async for item in items:
+                        yield item
+        elif inspect.isgeneratorfunction(fn):
+
+            @functools.wraps(fn)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self.slot(), contextlib.closing(fn(*args, **kwargs)) as items:
+                    yield from streams.steps(self._resource.name, items)
+        elif guard.is_async(fn):
 
             @functools.wraps(fn)
             async def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -337,6 +351,10 @@ class SlotContext:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         call, slot = self._entered()
+        if isinstance(error, GeneratorExit) and call.turnstile.busy:
+            # The collector may be closing a forgotten generator in the middle of this very thread's work there.
+            call.turnstile.abandoned.append(slot)
+            return
         self._finish(call, slot, error)
 
     def _begin(self, options: CallOptions) -> Call:

@@ -222,6 +222,11 @@ class Turnstile:
             self.evidence.press(memory_pressure, now)
             self._pump(now)
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody, this thread included, is at work under the lock."""
+        return self._lock.locked()
+
     def pump(self) -> None:
         """Start what can start now (somebody else's release may have made room)."""
         with self._changing():
