@@ -38,6 +38,11 @@ NOT_HOT = {
     "unfinished_below": "one tree of sub-runs, bounded by its budget",
     "ancestors_of_run": "one chain, bounded by its depth",
     "count_children": "the sub-runs of one run",
+    "any_hold": "reads one entry",
+    "used_by_steps": "groups the steps of one run that ends",
+    "all_shared": "one row per limit on what is held at once; by operators",
+    "held_by_rows": "for checks",
+    "drop_stalest_profiles": "once a second; one row per workflow",
     "oldest_in_lane": "min() of one range, which reads its first entry",
 }
 

@@ -30,6 +30,13 @@ class RateTake:
     """How much may be taken at once from a rested bucket; the whole window's worth by default."""
     unit: str = "runs"
     shadow: bool = False
+    of: str = ""
+    """The resource whose use is counted; empty: the run's."""
+
+    @property
+    def interval_ms(self) -> float:
+        """How long one unit takes to come back."""
+        return self.window_ms / self.per_window
 
     @property
     def size(self) -> float:
@@ -80,6 +87,23 @@ def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float, amount: flo
             never=amount > size,
         )
     return Taken(True, after, 0.0, (depth_ms - (after - now_ms)) / interval_ms, after - now_ms)
+
+
+def settle(
+    arrival_ms: float | None, *, taken: float, after_ms: float, actual: float, interval_ms: float, now_ms: float
+) -> float | None:
+    """The arrival time once it is known that ``actual`` was used where ``taken`` was taken in advance.
+
+    ``after_ms`` is the arrival time right after that take. What has come back to the bucket since is not given back
+    a second time. What was used beyond the take is charged in full, also where that leaves a debt.
+    """
+    if actual > taken:
+        start = now_ms if arrival_ms is None or arrival_ms < now_ms else arrival_ms
+        return start + (actual - taken) * interval_ms
+    if arrival_ms is None:
+        return None
+    spare_ms = min((taken - actual) * interval_ms, after_ms - now_ms, arrival_ms - now_ms)
+    return arrival_ms - max(0.0, spare_ms)
 
 
 def give_back(arrival_ms: float, wish: RateTake, *, amount: float) -> float:

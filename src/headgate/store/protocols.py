@@ -24,7 +24,7 @@ from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
 from headgate.store.child_protocols import Children
 from headgate.store.operator_protocols import Approvals, Controls, Keys
-from headgate.store.profile_protocols import Profiles
+from headgate.store.profile_protocols import Holds, Profiles
 from headgate.store.values import (
     Ancestor,
     ApiKey,
@@ -70,7 +70,16 @@ class Admissions(Protocol):
         3. Same ``content_key`` unfinished: ``collapse`` → that run, ``created=False``; ``reject`` → ``duplicate``.
         4. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
            must have room; rates are taken only if everything else passed. What is larger than the whole limit is
-           ``never_fits``. Shadow limits refuse nothing and are named in ``Admission.shadowed``.
+           ``never_fits``. Between bounds and rates every need is judged: one larger than the whole is ``never_fits``;
+           one that is held until the run's end must fit now (else ``concurrency``). All that the run takes is written
+           down with it: rates other than of runs are corrected to what it used when it ends, however it ends.
+           Shadow limits refuse nothing and are named in ``Admission.shadowed``.
+           A full bound refuses only if neither ``sheds`` nor ``delay`` help. ``sheds``: waiting runs of those lanes
+           that never started and were admitted as ``sheddable``, of the scopes that are full, end as
+           ``expired``/``shed`` (the first lane first, the newest first; ``Admission.made_room``). ``delay``: the run
+           is held back (suspended, ``delayed``) until the queue should have room, behind those held back before it,
+           if it may be so long; so is one whose tenant has runs held back. Runs held back by ``debounce`` count in
+           the workflow's bounds, delayed ones only in their own.
         5. ``virtual_start`` by `policy.fair_queue` from the lane's and the tenant's numbers.
         """
         ...
@@ -280,6 +289,8 @@ class Store(Protocol):
     def children(self) -> Children: ...
     @property
     def profiles(self) -> Profiles: ...
+    @property
+    def holds(self) -> Holds: ...
 
     async def close(self) -> None:
         """Finish what was accepted, then close. Idempotent."""
@@ -310,6 +321,7 @@ __all__ = [
     "Duplicates",
     "Effect",
     "Extension",
+    "Holds",
     "Journal",
     "Keys",
     "Moved",

@@ -14,6 +14,7 @@ from headgate.model.record import record
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy.cost_profile import Profile
+from headgate.policy.holds import Need
 from headgate.policy.token_bucket import RateTake
 
 
@@ -74,6 +75,8 @@ class RunOffer:
     assume: str | None = None
     """Replays only: ``done`` or ``not_done`` for ``once`` steps whose outcome is unknown."""
     degraded: bool = False
+    needs: tuple[Need, ...] = ()
+    """What it holds of things that many share at once."""
     refusal: Refusal | None = None
     """What intake answers already, unless the idempotency key names a run that was taken in before."""
     spawn: Spawn | None = None
@@ -187,6 +190,8 @@ class ClaimRequest:
     total: int | None = None
     """Never more than this many in this claim, over all lanes. A lane may be listed twice: the first time with what
     it is entitled to, the second time with what it may borrow if lanes before it leave some."""
+    most: Mapping[str, int] = field(default_factory=dict)
+    """What there is of each thing that running runs share; see `headgate.policy.holds`."""
 
 
 @record

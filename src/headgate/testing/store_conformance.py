@@ -20,6 +20,7 @@ from headgate.testing import (
     store_conformance_children,
     store_conformance_claims,
     store_conformance_controls,
+    store_conformance_holds,
     store_conformance_people,
     store_conformance_profiles,
     store_conformance_replays,
@@ -40,6 +41,7 @@ CASES: tuple[Case, ...] = (
     *store_conformance_budgets.CASES,
     *store_conformance_controls.CASES,
     *store_conformance_profiles.CASES,
+    *store_conformance_holds.CASES,
     *store_conformance_children.CASES,
 )
 

@@ -11,7 +11,7 @@ from headgate.model.run import TERMINAL, RunState
 from headgate.model.step import Step
 from headgate.policy.fair_queue import dispatch
 from headgate.store.protocols import Ceilings, Claim, ClaimRequest, Extension, RunEnd
-from headgate.store.sqlite import family
+from headgate.store.sqlite import family, holds
 from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.damage import end_undecodable
 from headgate.store.sqlite.operations import Operations
@@ -141,15 +141,19 @@ def claim(tx: Transaction, request: ClaimRequest) -> list[Claim]:
         left = min(left, request.total)
     if request.max_running is not None:
         left = min(left, request.max_running - tx.numbers.running())
+    fitting = holds.Fitting(tx, request.most, now_ms=request.now_ms)
     claims: list[Claim] = []
     for lane, most in request.lanes:
         count = min(most, left)
         if count <= 0 or not queue_of("", "", lane).waiting:
             continue
         try:
-            found = _claimable(tx, request, lane, workflows, count)
+            found = _claimable(tx, request, lane, workflows, count + fitting.ahead)
         except UNREADABLE:
-            found = _claimable_in_spite_of_damage(tx, request, lane, workflows, count)
+            found = _claimable_in_spite_of_damage(tx, request, lane, workflows, count + fitting.ahead)
+        if fitting.ahead and found:
+            fit = fitting.takes([row[RUN_WIDTH] for row, _ in found], at_most=count)
+            found = [one for one in found if one[0][RUN_WIDTH] in fit]
         if found:
             left -= len(found)
             claims += _lease(tx, request, lane, found)
@@ -240,6 +244,8 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
             if spawned or spawn_key is not None:
                 relatives.append((end.run_id, spawned, spawn_key, end.now_ms))
     tx.run_each("finish_run", updates)
+    if updates:
+        holds.settle(tx, [update[0] for update in updates], now_ms=updates[0][5])
     for run_id, spawned, spawn_key, now_ms in relatives:
         family.ended(tx, run_id, spawned=spawned, spawn_key=spawn_key, now_ms=now_ms)
     return answers
@@ -265,6 +271,7 @@ def suspend(
         "suspend_run", seq, reason, detail, wake_ms, earliest(wake_ms, deadline_ms), attempts, used_calls,
         used_model_tokens, used_money, used_wall_ms,
     )  # fmt: skip
+    holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)
     scopes.count(_RUNNING, -1)
     scopes.count(_SUSPENDED, 1)
@@ -276,6 +283,7 @@ def _release(tx: Transaction, row: Row, now_ms: int, reason: str | None, *used: 
     """Put the run of a `fenced_run` row back in line."""
     seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
     tx.run("release_run", seq, reason, deadline_ms, *used)
+    holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)
     scopes.count(_RUNNING, -1)
     scopes.count(_QUEUED, 1)
@@ -298,6 +306,7 @@ def _pause(
         _release(tx, row, now_ms, Reason.BUDGET_WAIT.value, *used)
         return False
     tx.run("pause_run", seq, detail, until_ms, earliest(until_ms, deadline_ms), *used)
+    holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)
     scopes.count(_RUNNING, -1)
     scopes.count(_SUSPENDED, 1)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from headgate.errors import StoreError
 from headgate.model.run import RunRecord
-from headgate.store.sqlite import family
+from headgate.store.sqlite import family, holds
 from headgate.store.sqlite.numbers import recount
 from headgate.store.sqlite.rows import RAW_RUN_COLUMNS, UNREADABLE, run_of, run_of_raw, step_of
 from headgate.store.sqlite.transaction import Reading, Transaction
@@ -30,6 +30,7 @@ def read_each(tx: Transaction, seqs: Iterable[int], read: Callable[[int], T], *,
             found.append(read(seq))
         except UNREADABLE as error:
             tx.run("end_undecodable_run", seq, f"its row cannot be read back: {error}"[:500], now_ms)
+            holds.settle(tx, (seq,), now_ms=now_ms)
             with suppress(*UNREADABLE):  # whom it belongs to may be what is damaged
                 family.ended_seq(tx, seq, now_ms=now_ms)
             ended = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
+from headgate.store.sqlite import holds
 from headgate.store.sqlite.transaction import Transaction
 
 
@@ -34,6 +35,7 @@ def _cancel_below(tx: Transaction, run_id: str, now_ms: int) -> None:
             tx.run("ask_to_stop", seq, words)
             continue
         tx.run("end_waiting_run", seq, RunState.CANCELLED.value, Reason.CANCELLED.value, words, now_ms)
+        holds.settle(tx, (seq,), now_ms=now_ms)
         tx.run("withdraw_approvals", below_id, now_ms)
         tx.run("drop_waits_of_parent", below_id)
         tx.run("drop_waits_for_child", below_id)

@@ -11,7 +11,7 @@ from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy.run_budget import raised
 from headgate.store.protocols import Ceilings, Overview, QueueState, RunFilter
-from headgate.store.sqlite import family
+from headgate.store.sqlite import family, holds
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_now
@@ -163,4 +163,5 @@ def end_waiting(
     """End a queued or suspended run; questions it asked are withdrawn. Counting is the caller's."""
     tx.run("end_waiting_run", seq, state.value, reason, detail, now_ms)
     tx.run("withdraw_approvals", run_id, now_ms)
+    holds.settle(tx, (seq,), now_ms=now_ms)
     family.ended_seq(tx, seq, now_ms=now_ms)

@@ -16,6 +16,7 @@ from headgate.store.sqlite.claims import SqliteClaims
 from headgate.store.sqlite.connection import connect_reader, connect_writer, create_file, in_words
 from headgate.store.sqlite.controls import SqliteControls
 from headgate.store.sqlite.group_commit import GroupCommit, Reads
+from headgate.store.sqlite.holds import SqliteHolds
 from headgate.store.sqlite.journal import SqliteJournal
 from headgate.store.sqlite.keys import SqliteKeys
 from headgate.store.sqlite.migrations import migrate
@@ -55,6 +56,7 @@ class SqliteStore:
         self.controls = SqliteControls(writer, reader)
         self.children = SqliteChildren(writer, reader)
         self.profiles = SqliteProfiles(writer, reader)
+        self.holds = SqliteHolds(reader)
 
     async def close(self) -> None:
         async with self._closing:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.store.protocols import Moved
-from headgate.store.sqlite import family
+from headgate.store.sqlite import family, holds
 from headgate.store.sqlite.damage import read_each
 from headgate.store.sqlite.numbers import Scopes
 from headgate.store.sqlite.operations import Operations
@@ -132,12 +132,14 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
     elif crashes >= max_crashes:
         end = RunState.FAILED, Reason.CRASH_LOOP
     if end is None:
+        holds.give_back(tx, one.seq)
         tx.run("put_back_in_line", one.seq, Reason.LEASE_EXPIRED.value, one.deadline_ms, crashes)
         one.scopes.count(_QUEUED, 1)
         return one.moved(_QUEUED, Reason.LEASE_EXPIRED)
     state, reason = end
     detail = one.detail if one.cancel_requested else f"{crashes} workers vanished while they held it"
     tx.run("end_lapsed_run", one.seq, state.value, reason.value, detail, now_ms, crashes)
+    holds.settle(tx, (one.seq,), now_ms=now_ms)
     family.ended_seq(tx, one.seq, now_ms=now_ms)
     one.scopes.count(state, 1)
     return one.moved(state, reason)
