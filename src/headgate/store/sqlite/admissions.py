@@ -13,7 +13,7 @@ from headgate.policy.admission import decide
 from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
-from headgate.store.sqlite import holds, later, shedding
+from headgate.store.sqlite import holds
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
@@ -81,8 +81,6 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     if isinstance(room, Refusal):
         return room
     record, seq, last = _store(tx, offer, size, degraded=offer.degraded or room.degraded, source=source)
-    if offer.sheddable and offer.spawn is None:  # a sub-run is part of work that has begun
-        tx.run("allow_to_shed", seq)
     if offer.needs or room.taken:
         holds.keep(tx, seq, offer.needs, room.taken, now_ms=offer.now_ms)
     if source is not None:
@@ -90,9 +88,6 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     if birth is not None and offer.spawn is not None:
         keep_birth(tx, offer.spawn, birth, seq, record.id)
         record = replace(record, parent_id=offer.spawn.parent_id, depth=birth.depth)
-    if room.hold is not None:
-        record = later.hold_back(tx, record, seq, size, room.hold)
-        return Admission(record, True, 0, None, room.limits, room.shadowed, made_room=made_room)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
         queue_of = tx.numbers.queue
@@ -181,10 +176,6 @@ class _Room:
     shadowed: tuple[str, ...]
     taken: tuple[tuple[RateTake, float], ...]
     """Rates, each with its arrival time after the take."""
-    victims: Sequence[shedding.Victim] = ()
-    """Runs that must go for it."""
-    hold: later.HoldBack | None = None
-    """It goes in line later."""
 
 
 def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
@@ -192,18 +183,10 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
     numbers = tx.numbers
     queues = [numbers.queue(bound.workflow, bound.tenant, bound.lane) for bound in offer.bounds]
     verdict = decide(offer.bounds, queues, size_bytes=size)
-    victims: Sequence[shedding.Victim] = ()
-    hold: later.HoldBack | None = None
     if verdict.full is not None:
-        victims = shedding.to_shed(tx, offer, queues, size) if offer.sheds else ()
-        hold = None if victims else later.delayed_until(tx, offer, size)
-        if not victims and hold is None:
-            queue = queues[verdict.full]
-            used = queue.depth if verdict.unit == "runs" else queue.bytes
-            return _full(offer.bounds[verdict.full], verdict.unit, used, size)
-    elif later.behind_others(tx, offer):
-        hold = later.delayed_until(tx, offer, size)
-    hold = later.debounced_until(offer, hold)
+        queue = queues[verdict.full]
+        used = queue.depth if verdict.unit == "runs" else queue.bytes
+        return _full(offer.bounds[verdict.full], verdict.unit, used, size)
     limits = [
         LimitUse(bound.name, bound.depth, max(0, bound.depth - queue.depth - 1), "runs", None, None)
         for bound, queue in zip(offer.bounds, queues, strict=True)
@@ -239,7 +222,7 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
             )
     for key, arrival_ms in arrivals.items():
         numbers.set_arrival(key, arrival_ms)
-    return _Room(verdict.degraded, tuple(limits), tuple(shadowed), tuple(done), victims, hold)
+    return _Room(verdict.degraded, tuple(limits), tuple(shadowed), tuple(done))
 
 
 def _full(bound: DepthBound, unit: str, used: int, size: int) -> Refusal:
