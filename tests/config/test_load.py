@@ -171,6 +171,8 @@ CASES: list[tuple[str, str, list[str]]] = [
      ["1:28: escalate needs to know where to; write escalate_to: and the name of another queue"]),
     ("escalate to nothing", "approvals: {a: {on_expiry: escalate, escalate_to: bb}, b: {}}\n",
      ["1:51: there is no approval queue 'bb'; did you mean 'b'?"]),
+    ("asks whom", "approvals: {a: {}}\nworkflows: {w: {asks: [a, other]}}\n",
+     ["2:27: there is no approval queue 'other'; known here: a"]),
     ("escalate without", "approvals: {a: {escalate_to: b}, b: {}}\n",
      ["1:30: escalate_to does something only with on_expiry: escalate"]),
     ("escalate in a circle", "approvals:\n  a: {on_expiry: escalate, escalate_to: a}\n",

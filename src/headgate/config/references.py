@@ -123,6 +123,11 @@ def _workflows(values: Values, resources: Mapping[str, str], document: Document)
         if isinstance(whom, str) and whom.startswith("approval:") and (queue := whom.partition(":")[2]) not in queues:
             message = f"there is no approval queue {queue!r}{did_you_mean(queue, queues)}"
             document.problem((*path, "on_failure"), message)
+        asks = workflow.get("asks")
+        for index, queue in enumerate(asks if isinstance(asks, tuple) else ()):
+            if isinstance(queue, str) and queue not in queues:
+                message = f"there is no approval queue {queue!r}{did_you_mean(queue, queues)}"
+                document.problem((*path, "asks", index), message)
 
 
 def _queue(workflow: Values, path: Path, document: Document) -> None:

@@ -97,6 +97,8 @@ class WorkflowSettings(Settings):
     on_failure: Annotated[str, Field(pattern=r"^(dead_letter|approval:[a-z][a-z0-9_-]{0,62})$")] = "dead_letter"
     """After the last attempt: a dead letter at once, or first a question to that queue of people."""
     loops: LoopSettings | None = LoopSettings()
+    asks: tuple[Name, ...] = ()
+    """Queues of people that its runs ask: while these do not keep up, fewer runs are taken in."""
     duplicates: Duplicates = Duplicates.ALLOW
     when_full: WhenFull = WhenFull.REJECT
     degrade: tuple[DegradeStep, ...] = ()

@@ -151,6 +151,9 @@ class Intake:
                 retry_after_ms=self._jitter(DRAIN_RETRY_MS),
                 unit="content-bytes",
             )
+        if rules.workflow.asks and (behind := self._outlook.people.refusal(rules.workflow.asks)) is not None:
+            wait_ms = self._outlook.come_back_ms(behind.scope, self._outlook.people.rate(behind.scope))
+            return replace(behind, retry_after_ms=wait_ms)
         if rules.sheddable and self._outlook.shedding:
             return Refusal(
                 Reason.SHED,

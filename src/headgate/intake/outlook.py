@@ -17,6 +17,7 @@ from headgate.config.settings import GateSettings
 from headgate.errors import HeadgateError
 from headgate.intake.estimates import Estimates
 from headgate.intake.in_force import NOTHING, InForce
+from headgate.intake.people import PeopleOutlook
 from headgate.observe.bus import EventBus
 from headgate.policy import eta, pressure, retry_after
 from headgate.policy.eta import DrainRate
@@ -50,6 +51,7 @@ class Outlook:
         self._memory_bytes = memory_bytes
         self._promises: dict[str, Promises] = {}
         self._rates: dict[tuple[str, str], DrainRate] = {}
+        self.people = PeopleOutlook(settings, rng)
         self.overview: Overview = EMPTY
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
@@ -70,6 +72,7 @@ class Outlook:
                 self._rates.get(key), at_ms=now_ms, started=queue.started, waiting=queue.depth > 0
             )
         self._follow(now_ms)
+        await self.people.refresh(store, now_ms)
 
     def rate(self, *, workflow: str = "", lane: str = "") -> float | None:
         """Starts per second of a workflow or lane, ``None`` while unknown."""

@@ -5,7 +5,7 @@ The semantics at the top of `headgate.store.protocols` hold here as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,6 +68,10 @@ class Approvals(Protocol):
         ...
 
     async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]: ...
+
+    async def loads(self, queues: Sequence[str]) -> dict[str, tuple[int, int | None]]:
+        """For each of these queues: how many questions wait, and when the oldest of them was asked."""
+        ...
 
     async def expire_due(
         self, *, now_ms: int, limit: int, escalations: Mapping[str, Escalation] | None = None

@@ -151,6 +151,17 @@ async def an_unanswered_question_goes_on_to_the_next_queue(ground: Ground) -> No
     await ground.check_counters()
 
 
+async def queues_of_people_tell_their_load(ground: Ground) -> None:
+    approvals = ground.store.approvals
+    assert await approvals.loads(["replies", "other"]) == {"replies": (0, None), "other": (0, None)}
+    runs = [await ground.started() for _ in range(2)]
+    for n, run in enumerate(runs):
+        await approvals.ask(a_question(run, asked_ms=NOW + n), "w1", 1, depth=5)
+    assert await approvals.loads(["replies", "other"]) == {"replies": (2, NOW), "other": (0, None)}
+    await approvals.decide(a_question(runs[0]).id, tenant=None, approved=True, by="ann", note=None, now_ms=NOW + 5)
+    assert await approvals.loads(["replies"]) == {"replies": (1, NOW + 1)}
+
+
 async def a_full_next_queue_takes_no_question(ground: Ground) -> None:
     runs = [await ground.started() for _ in range(2)]
     approvals, to = ground.store.approvals, {"replies": Escalation("leads", depth=1, max_age_ms=500)}
@@ -202,6 +213,7 @@ CASES = (
     an_unanswered_question_expires,
     an_unanswered_question_goes_on_to_the_next_queue,
     a_full_next_queue_takes_no_question,
+    queues_of_people_tell_their_load,
     another_tenants_question_is_unknown,
     a_run_that_waits_for_people_keeps_its_deadline,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
@@ -76,6 +76,15 @@ class SqliteApprovals:
             return [Approval(*row) for row in rows]
 
         found: list[Approval] = await self._reader.submit(find)
+        return found
+
+    async def loads(self, queues: Sequence[str]) -> dict[str, tuple[int, int | None]]:
+        def read(tx: Reading) -> dict[str, tuple[int, int | None]]:
+            with tx.snapshot():
+                rows = {name: tx.row("load_of_approvals", name) for name in queues}
+            return {name: (0, None) if row is None else (row[0], row[1]) for name, row in rows.items()}
+
+        found: dict[str, tuple[int, int | None]] = await self._reader.submit(read)
         return found
 
     async def expire_due(

@@ -11,6 +11,10 @@ SELECT count(*) FROM (
   SELECT 1 FROM approvals INDEXED BY approvals_waiting WHERE state = 'waiting' AND queue = ?1 LIMIT ?2
 )
 
+-- name: load_of_approvals
+-- queue
+SELECT count(*), min(asked_ms) FROM approvals INDEXED BY approvals_waiting WHERE state = 'waiting' AND queue = ?1
+
 -- name: keep_approval
 INSERT INTO approvals ({approval_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 

@@ -1,0 +1,87 @@
+"""Submissions of workflows that will ask people are slowed while people do not keep up."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from headgate.config.load import parse_settings
+from headgate.errors import Rejected
+from headgate.gate import Gate
+from headgate.lab.virtual_time import LoopClock, run_virtual
+
+FILE = """
+store: sqlite:///{folder}/runs.db?synchronous=off
+approvals: {{replies: {{depth: 20, max_age: 4h}}}}
+workflows: {{draft: {{asks: [replies]}}, other: {{}}}}
+workers: {{slots: 64}}
+"""
+
+
+async def _offer(gate: Gate, times: int, *, every_s: float) -> list[Rejected]:
+    refused = []
+    for _ in range(times):
+        try:
+            await gate.submit("draft")
+        except Rejected as refusal:
+            refused.append(refusal)
+        await asyncio.sleep(every_s)
+    return refused
+
+
+def test_what_will_ask_is_slowed_as_the_queue_fills_and_goes_on_when_people_answer(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(FILE.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        @gate.workflow("other")
+        async def other(run: Any) -> str:
+            return "done"
+
+        async with gate:
+            assert await _offer(gate, 10, every_s=1.2) == []
+            early = await _offer(gate, 8, every_s=1.2)
+            late = await _offer(gate, 30, every_s=1.2)
+            assert len(early) < len(late)
+            assert 0 < len(late) < 30
+            (waiting, _) = (await gate.store.approvals.loads(["replies"]))["replies"]
+            assert 10 < waiting <= 20
+            refusal = late[-1]
+            assert (refusal.reason, refusal.scope, refusal.limit) == ("shed", "approval:replies", 20)
+            assert refusal.retry_after_s is not None
+            await gate.result((await gate.submit("other")).run.id, timeout_s=5)
+            for one in await gate.store.approvals.waiting(queue="replies", tenant=None, limit=50):
+                await gate.store.approvals.decide(
+                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+                )
+            await asyncio.sleep(1.2)
+            assert await _offer(gate, 5, every_s=0.1) == []
+
+    run_virtual(main)
+
+
+def test_a_full_queue_of_people_closes_the_door(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(FILE.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        async with gate:
+            assert await _offer(gate, 20, every_s=0.0) == []  # all between two looks
+            await asyncio.sleep(2.0)
+            with pytest.raises(Rejected, match="replies"):
+                await gate.submit("draft")
+            await asyncio.sleep(300.0)
+            with pytest.raises(Rejected, match="replies"):
+                await gate.submit("draft")
+
+    run_virtual(main)
