@@ -11,7 +11,7 @@ from headgate.guard.ambient import Ambient, ambient
 from headgate.guard.resource import Resource
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
-from .workshop import QUIET_MODEL, Provider, at_rest, resources, tool
+from .workshop import QUIET_MODEL, Provider, at_rest, lane, resources, tool
 
 LONG: dict[str, Any] = {"depth": 500, "max_age": "10h"}
 
@@ -199,6 +199,32 @@ def test_few_slow_calls_refuse_little() -> None:
         await takes(*(3, 4, 5) * 30)
         with ambient(Ambient(deadline=clock.monotonic() + 2.9)), pytest.raises(Overloaded):
             await github.call(asyncio.sleep, 1)
+
+    run_virtual(main)
+
+
+def test_later_lanes_make_room_in_bytes() -> None:
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=1, timeout="1h", queue={**LONG, "bytes": "1000B"})
+        holder = asyncio.create_task(github.call(Provider(seconds=5)))
+        await asyncio.sleep(0)
+
+        async def ask(rank: int, name: str, size: int) -> str:
+            with ambient(lane(rank)):
+                try:
+                    await github.with_options(size=size).call(Provider(seconds=1))
+                except Overloaded as refused:
+                    return f"{name} {refused.reason}"
+            return f"{name} done"
+
+        early = [asyncio.create_task(ask(rank, name, 300)) for rank, name in ((9, "a"), (5, "b"), (9, "c"))]
+        await asyncio.sleep(1)
+        late = [asyncio.create_task(ask(rank, name, 700)) for rank, name in ((0, "d"), (1, "e"), (9, "f"))]
+        ends = await asyncio.gather(*early, *late)
+        assert ends == ["a queue_full", "b done", "c queue_full", "d done", "e queue_full", "f queue_full"]
+        await holder
+        assert at_rest(github)
+        assert github.turnstile._queue.bytes == 0
 
     run_virtual(main)
 

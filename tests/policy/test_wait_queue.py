@@ -164,3 +164,28 @@ def test_any_history_keeps_counts_bounds_and_order(steps: list[tuple[int, str, f
         assert queue.bytes == sum(one.bytes for one in inside) <= 40
         assert (queue.head() is None) == (not inside)
         assert set(map(id, queue.everybody())) == set(map(id, inside))
+
+
+@given(
+    waiting=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=12),
+    rank=st.integers(0, 3),
+    size=st.integers(0, 120),
+)
+def test_just_enough_of_later_lanes_leave_for_bytes(waiting: list[tuple[int, int]], rank: int, size: int) -> None:
+    queue: WaitQueue[Waiter] = WaitQueue(50, most_bytes=100)
+    for at, (their_rank, their_bytes) in enumerate(waiting):
+        queue.push(Waiter(their_rank, float(at), bytes=their_bytes))
+    newcomer, before = Waiter(rank, 99.0, bytes=size), queue.bytes
+    later = [one for one in queue.everybody() if one.rank > rank]
+    left = queue.makes_room_in_bytes_for(newcomer)
+    assert queue.bytes == before  # only asked
+    if left is None:
+        assert before - sum(one.bytes for one in later) + size > 100
+        return
+    assert all(one.rank > rank and one.bytes for one in left)
+    stays = [one for one in later if one not in left and one.bytes]
+    assert all(one.rank <= gone.rank for one in stays for gone in left)
+    for one in left:
+        assert not queue.fits(newcomer)  # nobody leaves in vain
+        queue.discard(one)
+    assert queue.push(newcomer)

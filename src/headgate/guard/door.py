@@ -128,9 +128,12 @@ class Door:
         if self._fleet is not None:
             self._fleet.take_anyway()
 
-    def join(self, slot: Slot, now: float) -> Slot | None:
+    def join(self, slot: Slot, now: float) -> list[Slot]:
         """Put the slot in line (`shut` let it in); whoever had to leave for it comes out."""
-        left = self._make_room(slot)
+        left = self.queue.makes_room_in_bytes_for(slot) or []
+        for one in left:
+            self.queue.discard(one)
+        left += self._make_room(slot)
         whose = slot.whose
         slot.urgency = urgency(
             slot.asked_at, deadline=whose.deadline, remaining_s=whose.remaining_s, progress=whose.progress
@@ -141,19 +144,18 @@ class Door:
             slot.nudge_at = self.down_until(slot, now)
         return left
 
-    def reserve(self, slot: Slot) -> Slot | None:
+    def reserve(self, slot: Slot) -> list[Slot]:
         """Keep a place for a slot that waits for a moment it has reserved; as `join`, otherwise."""
         left = self._make_room(slot)
         self.reserved += 1
         return left
 
-    def _make_room(self, slot: Slot) -> Slot | None:
-        if self.waiting < self.queue.depth:
-            return None
-        left = self.queue.makes_room_for(slot)
-        if left is not None:
-            self.queue.discard(left)
-        return left
+    def _make_room(self, slot: Slot) -> list[Slot]:
+        left = self.queue.makes_room_for(slot) if self.waiting >= self.queue.depth else None
+        if left is None:
+            return []
+        self.queue.discard(left)
+        return [left]
 
     def charge(self, slot: Slot, now: float) -> None:
         """The slot's call starts: its tenant pays for the usual time."""
@@ -195,7 +197,7 @@ class Door:
         if (down := self.down(now)) is not None and now >= self.down_until(slot, now):
             return down
         queue = self.queue
-        if queue.bytes + slot.bytes > queue.most_bytes:
+        if queue.makes_room_in_bytes_for(slot) is None:
             return Denial(Reason.QUEUE_FULL, limit=queue.most_bytes, used=queue.bytes)
         if self.waiting >= queue.depth and queue.makes_room_for(slot) is None:
             return self.full()

@@ -327,10 +327,10 @@ class Turnstile:
             else:
                 self._nudge(waiting, until)
 
-    def _put_out(self, left: Slot | None, now: float) -> None:
+    def _put_out(self, left: list[Slot], now: float) -> None:
         """Refuse whoever had to leave the line for another."""
-        if left is not None:
-            self._refuse(left, self._door.full(), now)
+        for one in left:
+            self._refuse(one, self._door.full(), now)
 
     def _nudge(self, slot: Slot, moment: float) -> None:
         """Let a waiting slot's caller come by at ``moment``, if it would not sooner."""

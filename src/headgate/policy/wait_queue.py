@@ -7,9 +7,10 @@ bounded by the owner's timers, which remove what waited too long.
 
 When the line is full, a waiter that is worth less makes room: the newest of the tenant with most waiters in the last
 lane, if the newcomer is of an earlier lane, or of the same lane with fewer waiters. So one tenant's flood fills its
-own part of the line, not everybody's. Source: the longest-queue drop of fair queueing (Suter and others, 1998).
+own part of the line, not everybody's. Source: the longest-queue drop of fair queueing (Suter and others, 1998). When
+only the line's bytes have run out, later lanes make room for earlier ones.
 
-Operations cost O(log n), amortised, plus the number of lanes in use.
+Operations cost O(log n), amortised, plus the number of lanes in use; making room in bytes costs O(n log n).
 """
 
 from __future__ import annotations
@@ -205,6 +206,22 @@ class WaitQueue(Generic[W]):
         ):
             return None
         return next(reversed(lane.lines[tenant].members))
+
+    def makes_room_in_bytes_for(self, newcomer: W) -> list[W] | None:
+        """Who of later lanes has to leave so that the newcomer's bytes fit, the newest of the last lane first;
+        ``None``: that would not be enough, refuse the newcomer. O(n log n) when bytes have run out, else O(1)."""
+        short = self.bytes + newcomer.bytes - self.most_bytes
+        if short <= 0:
+            return []
+        later = [one for one in reversed(self._waiters) if one.rank > newcomer.rank and one.bytes > 0]
+        later.sort(key=lambda one: -one.rank)
+        leave: list[W] = []
+        for one in later:
+            leave.append(one)
+            short -= one.bytes
+            if short <= 0:
+                return leave
+        return None
 
     def charge(self, starter: W, cost: float) -> None:
         """A call starts, from the line or straight from the door, and is expected to take ``cost`` seconds."""
