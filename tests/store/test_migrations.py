@@ -22,6 +22,9 @@ RELEASED = {
     3: "389470e2e019e7c6",
     4: "40fcb0087f5f1271",
     5: "c7336e3c0eeb6012",
+    6: "634ba4e6567d56ee",
+    7: "b69b67eb9ca5a422",
+    8: "8a1b714702c80a95",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 

@@ -7,6 +7,7 @@ hold, counters say what the rows say, at most one unfinished replay per source a
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Awaitable
@@ -21,13 +22,18 @@ from headgate.model.duplicates import Duplicates
 from headgate.model.reason import Reason
 from headgate.model.run import MOVES, TERMINAL, RunRecord, RunState
 from headgate.store.open import open_store
-from headgate.store.protocols import Moved, RunEnd, RunFilter
+from headgate.store.protocols import Debounce, Delay, Moved, Opening, RunEnd, RunFilter
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_question, a_step, an_intent, bound
 
 T = TypeVar("T")
 
 LANES = ("low", "high")
 DEPTH = 6
+SECOND_TIER = Delay(depth=2, every_ms=3000.0, at_most_ms=20_000)
+WHEN_FULL: dict[str | None, dict[str, Any]] = {
+    "delay": {"delay": SECOND_TIER},
+    "debounce": {"content_key": "d", "duplicates": Duplicates.COLLAPSE, "debounce": Debounce(3000, 8000)},
+}
 
 THROUGH = {"rescue": ("rescue", "cancel", "expire"), "let_go": ("suspend", "release", "cancel")}
 """Operations that may make two moves at once: a run put back in line that nobody wants any more ends there."""
@@ -37,6 +43,8 @@ def _legal(operation: str, before: RunState, after: RunState) -> bool:
     if before is after:
         return True
     states = {before}
+    if operation == "expire_or_admit":
+        operation = "expire"
     for move in THROUGH.get(operation, (operation,)):
         sources, targets = MOVES[move]
         if states & sources:
@@ -80,13 +88,14 @@ class RunLife(RuleBasedStateMachine):
             before = self.known.get(run.id)
             self.known[run.id] = run
             if before is None:
-                assert operation == "admit", (operation, run)
+                assert operation.endswith("admit"), (operation, run)
                 continue
             assert run.term >= before.term, (operation, before, run)
             assert (run.term == before.term) == (operation != "claim" or run.state is before.state)
             if before.state in TERMINAL:
-                assert run == before, (operation, before, run)
-            if allowed is not None and run.id not in allowed:
+                resolved = before.resolved_by or (run.resolved_by if operation in ("finish", "dismiss") else None)
+                assert run == dataclasses.replace(before, resolved_by=resolved), (operation, before, run)
+            if allowed is not None and run.id not in allowed and before.state not in TERMINAL:
                 assert run == before, (operation, before, run)
             assert _legal(operation, before.state, run.state), (operation, before, run)
 
@@ -99,6 +108,7 @@ class RunLife(RuleBasedStateMachine):
         body=st.sampled_from(["x", "y"]),
         content=st.none() | st.sampled_from(["c1", "c2"]),
         duplicates=st.sampled_from(list(Duplicates)),
+        full=st.sampled_from([None, "delay", "shed", "debounce"]),
         wait=st.none() | st.integers(1, 40_000),
         deadline=st.none() | st.integers(1, 60_000),
     )
@@ -110,14 +120,16 @@ class RunLife(RuleBasedStateMachine):
         body: str,
         content: str | None,
         duplicates: Duplicates,
+        full: str | None,
         wait: int | None,
         deadline: int | None,
     ) -> None:
         now = self.now
         answer = self.do(
             self.ground.ask(
-                tenant=tenant, lane=lane, idempotency_key=key, body_hash=body, content_key=content,
-                duplicates=duplicates, now_ms=now, bounds=(bound(DEPTH),),
+                tenant=tenant, lane=lane, idempotency_key=key, body_hash=body, now_ms=now, bounds=(bound(DEPTH),),
+                **{"content_key": content, "duplicates": duplicates, **WHEN_FULL.get(full, {})},
+                sheds=("low",) if full == "shed" and lane == "high" else (), sheddable=lane == "low",
                 queue_deadline_ms=None if wait is None else now + wait,
                 deadline_ms=None if deadline is None else now + deadline,
             )
@@ -131,7 +143,30 @@ class RunLife(RuleBasedStateMachine):
             assert not isinstance(answer, Admission) or not answer.created
         if isinstance(answer, Refusal) and answer.reason is Reason.QUEUE_FULL:
             assert self.fresh() >= DEPTH
-        self.check("admit", {answer.run.id} if isinstance(answer, Admission) and answer.created else set())
+        moved: set[str] = set()
+        if isinstance(answer, Admission):
+            moved = {answer.run.id} if answer.created or full == "debounce" else set()
+            lost = {one.run_id for one in answer.made_room}
+            assert all(self.known[one].lane == "low" and self.known[one].term == 0 for one in lost)
+            self.check("expire_or_admit", moved | lost)
+            assert all(self.known[one].reason == Reason.SHED for one in lost)
+        self.check("admit", moved)
+
+    @rule(depth=st.integers(1, DEPTH))
+    def let_in(self, depth: int) -> None:
+        opening = Opening("triage", depth=depth)
+        moved = self.do(self.ground.store.upkeep.let_in(opening, now_ms=self.now, limit=3))
+        self.moved("wake", moved)
+        assert not moved or self.fresh() <= depth
+
+    @precondition(lambda self: any(run.dead for run in self.known.values()))
+    @rule(data=st.data())
+    def dismiss(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from([run for run in self.known.values() if run.dead]))
+        letters = self.ground.store.dead_letters
+        assert self.do(letters.dismiss(run.id, tenant=None, by="ann", why="seen", now_ms=self.now))
+        self.check("dismiss", {run.id})
+        assert not self.known[run.id].dead
 
     def fresh(self) -> int:
         return sum(run.state is RunState.QUEUED and run.term == 0 for run in self.known.values())
@@ -299,7 +334,11 @@ class RunLife(RuleBasedStateMachine):
         if self.ground.store is None:
             return
         self.do(self.ground.check_counters())
-        assert self.fresh() <= DEPTH + sum(run.replay_of is not None for run in self.known.values())
+        beside = sum(run.replay_of is not None for run in self.known.values())
+        debounced = DEPTH  # a submission that does not debounce does not see them until they are in line
+        assert self.fresh() <= DEPTH + SECOND_TIER.depth + debounced + beside
+        delayed = sum(run.reason == Reason.DELAYED and not run.state.terminal for run in self.known.values())
+        assert delayed <= SECOND_TIER.depth
 
     @invariant()
     def the_next_due_moment_covers_every_run(self) -> None:

@@ -52,6 +52,18 @@ class Admission:
     """Names of the shadow limits that would have refused it."""
     paused: str | None = None
     """What is paused so that it waits until somebody resumes it: ``workflow:triage`` or ``lane:background``."""
+    made_room: tuple[MadeRoom, ...] = ()
+    """Waiting runs of lower lanes that were lost to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRoom:
+    """A waiting run that ended as ``shed`` because one of a higher lane came."""
+
+    run_id: str
+    workflow: str
+    tenant: str
+    lane: str
 
 
 @record

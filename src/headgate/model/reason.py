@@ -100,6 +100,10 @@ class Reason(StrEnum):
     """It waits for sub-runs to end, or for room to spawn one."""
     BUDGET_WAIT = "budget_wait"
     """It reached one of its own ceilings and waits until somebody raises it."""
+    DELAYED = "delayed"
+    """It was accepted while its queue was full, and goes in line later."""
+    DEBOUNCED = "debounced"
+    """It waits for more of the same content, of which the latest counts."""
 
 
 CONTENDED = frozenset(

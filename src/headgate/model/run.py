@@ -132,7 +132,10 @@ class RunRecord:
     spawned: int = 0
     """How many sub-runs it has spawned."""
 
+    resolved_by: str | None = None
+    """A dead letter that needs nobody any more: the replay that succeeded, or ``dismissed by`` somebody."""
+
     @property
     def dead(self) -> bool:
-        """Whether it is a dead letter."""
-        return self.state in DEAD
+        """Whether it is a dead letter that nobody has dealt with."""
+        return self.state in DEAD and self.resolved_by is None

@@ -23,6 +23,7 @@ from headgate.model.duplicates import Duplicates
 from headgate.model.run import RunRecord
 from headgate.model.step import Effect, Step
 from headgate.store.child_protocols import Children
+from headgate.store.dead_protocols import DeadChange, DeadFilter, DeadLetters, HistoryLine
 from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.profile_protocols import Holds, Profiles
 from headgate.store.values import (
@@ -33,9 +34,12 @@ from headgate.store.values import (
     Child,
     Claim,
     ClaimRequest,
+    Debounce,
+    Delay,
     DepthBound,
     Extension,
     Moved,
+    Opening,
     Overview,
     QueueState,
     RunEnd,
@@ -68,6 +72,8 @@ class Admissions(Protocol):
            source or a later replay began and none finished need ``assume`` (else ``unknown_outcome``):
            ``not_done`` drops them, ``done`` copies them as done with result null and no tries.
         3. Same ``content_key`` unfinished: ``collapse`` → that run, ``created=False``; ``reject`` → ``duplicate``.
+           ``debounce``: only a run that is still held back counts; it takes over input and deadline of the offer and
+           waits anew. Whoever is answered with a run that is there may come again with its key: step 1 knows it.
         4. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
            must have room; rates are taken only if everything else passed. What is larger than the whole limit is
            ``never_fits``. Between bounds and rates every need is judged: one larger than the whole is ``never_fits``;
@@ -250,7 +256,12 @@ class Upkeep(Protocol):
         ...
 
     async def wake(self, *, now_ms: int, limit: int) -> list[Moved]:
-        """Suspended runs whose time has come go back in line."""
+        """Suspended runs whose time has come go back in line, held-back ones for their first start."""
+        ...
+
+    async def let_in(self, opening: Opening, *, now_ms: int, limit: int) -> list[Moved]:
+        """Delayed runs of the workflow go in line before their time, those that would be first, while the queue has
+        room. One whose tenant has none is passed over."""
         ...
 
     async def next_due_ms(self) -> int | None:
@@ -290,6 +301,8 @@ class Store(Protocol):
     @property
     def profiles(self) -> Profiles: ...
     @property
+    def dead_letters(self) -> DeadLetters: ...
+    @property
     def holds(self) -> Holds: ...
 
     async def close(self) -> None:
@@ -317,14 +330,21 @@ __all__ = [
     "ControlChange",
     "ControlKind",
     "Controls",
+    "DeadChange",
+    "DeadFilter",
+    "DeadLetters",
+    "Debounce",
+    "Delay",
     "DepthBound",
     "Duplicates",
     "Effect",
     "Extension",
+    "HistoryLine",
     "Holds",
     "Journal",
     "Keys",
     "Moved",
+    "Opening",
     "Overview",
     "Profiles",
     "QueueState",

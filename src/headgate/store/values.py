@@ -22,7 +22,7 @@ from headgate.policy.token_bucket import RateTake
 class DepthBound:
     """A bound on runs that wait for their first start, within a scope.
 
-    The scope is given by the fields that are not empty: (workflow), (workflow, tenant) or (lane). Other
+    The scope is given by the fields that are not empty: (workflow), (workflow, tenant), (lane) or (lanes). Other
     combinations are not counted and are refused with ``ValueError``.
     """
 
@@ -31,6 +31,8 @@ class DepthBound:
     workflow: str = ""
     tenant: str = ""
     lane: str = ""
+    lanes: tuple[str, ...] = ()
+    """All runs of these lanes together; in place of the other scopes."""
     depth: int | None = None
     bytes: int | None = None
     degrade_from: int | None = None
@@ -81,6 +83,46 @@ class RunOffer:
     """What intake answers already, unless the idempotency key names a run that was taken in before."""
     spawn: Spawn | None = None
     """Sub-runs only."""
+    delay: Delay | None = None
+    """What happens if a bound is full: it may come in all the same and go in line later."""
+    sheds: tuple[str, ...] = ()
+    """What happens before that: these lanes, the first first, may each lose a waiting run to make room for it."""
+    sheddable: bool = False
+    """It may itself be lost to a run that `sheds` its lane."""
+    debounce: Debounce | None = None
+    """It waits for more of the same content, and the latest of them counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """The second tier of a workflow's queue: runs that were accepted and go in line later."""
+
+    depth: int
+    """How many may wait there."""
+    every_ms: float | None
+    """How often the queue has room for one of them, as far as known."""
+    at_most_ms: int
+    """The longest that any is held back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """How long a run waits for more of the same content before it goes in line."""
+
+    window_ms: int
+    """Since the last of them."""
+    at_most_ms: int
+    """Since the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where delayed runs of a workflow may go in line early; ``None`` is without that bound."""
+
+    workflow: str
+    depth: int | None
+    bytes: int | None = None
+    per_tenant: int | None = None
 
 
 @record

@@ -20,6 +20,8 @@ from headgate.testing import (
     store_conformance_children,
     store_conformance_claims,
     store_conformance_controls,
+    store_conformance_dead,
+    store_conformance_full,
     store_conformance_holds,
     store_conformance_people,
     store_conformance_profiles,
@@ -34,6 +36,8 @@ Case = Callable[[Ground], Awaitable[None]]
 CASES: tuple[Case, ...] = (
     *store_conformance_admissions.CASES,
     *store_conformance_replays.CASES,
+    *store_conformance_full.CASES,
+    *store_conformance_dead.CASES,
     *store_conformance_claims.CASES,
     *store_conformance_runs.CASES,
     *store_conformance_upkeep.CASES,

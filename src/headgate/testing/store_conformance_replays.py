@@ -85,8 +85,8 @@ async def a_second_replay_remembers_what_the_first_did(ground: Ground) -> None:
         replay = await ground.started(replay_of=source.id)
         done = a_step(key, effect=Effect.ONCE)
         assert await ground.store.journal.record(replay.id, "w1", 1, done)
+        await ground.store.upkeep.prune(before_ms=NOW + 1_000_000, limit=10)
         await ground.finish(replay, end)
-    await ground.store.upkeep.prune(before_ms=NOW + 1_000_000, limit=10)
     last = await ground.admit(replay_of=source.id)
     assert sorted(step.key for step in await ground.store.runs.steps(last.id)) == ["k1", "k2", "k3"]
 

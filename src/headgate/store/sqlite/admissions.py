@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from headgate.model.decision import Admission, LimitUse, Refusal
+from headgate.model.decision import Admission, LimitUse, MadeRoom, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, TERMINAL, RunRecord, RunState
@@ -13,15 +14,13 @@ from headgate.policy.admission import decide
 from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
-from headgate.store.sqlite import holds
+from headgate.store.sqlite import holds, later, shedding
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
 from headgate.store.sqlite.spawning import Birth, Spawned, judge_spawn, keep_birth
 from headgate.store.sqlite.transaction import Transaction
 
-LARGE_INPUT_BYTES = 2048
-"""Longer inputs live beside the row, so that its updates do not rewrite them."""
 RETRY_FLOOR_MS = 1000
 """The store knows no rate of starts; whoever does replaces this with a better answer."""
 
@@ -43,15 +42,17 @@ class SqliteAdmissions:
 
 
 def _check_scope(bound: DepthBound) -> None:
-    whole_lane = bool(bound.lane) and not bound.workflow and not bound.tenant
-    if not whole_lane and (bound.lane or not bound.workflow):
-        raise ValueError(f"{bound.name}: bounds count per workflow, per workflow and tenant, or per lane")
+    lanes = bool(bound.lane or bound.lanes) and not (bound.lane and bound.lanes)
+    if lanes == bool(bound.workflow) or (lanes and bound.tenant):
+        raise ValueError(f"{bound.name}: bounds count per workflow, per workflow and tenant, per lane, or over lanes")
 
 
 def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
     """Store the run of ``offer``, or say why not."""
     if offer.idempotency_key is not None:
         known = tx.row("run_of_idempotency_key", offer.tenant, offer.idempotency_key)
+        if known is None and offer.content_key is not None:
+            known = tx.row("run_of_collapsed_key", offer.tenant, offer.idempotency_key)
         if known is not None:
             return _known(tx, offer, known)
     birth: Birth | None = None
@@ -68,7 +69,8 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
     if isinstance(source, Refusal):
         return source
     if offer.content_key is not None and offer.duplicates is not Duplicates.ALLOW:
-        twin = tx.row("unfinished_run_of_content", offer.content_key)
+        debounced = offer.debounce is not None
+        twin = tx.row("held_back_run_of_content" if debounced else "unfinished_run_of_content", offer.content_key)
         if twin is not None:
             return _duplicate(tx, offer, twin)
     return _take_in(tx, offer, source, birth)
@@ -76,11 +78,16 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
 
 def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Birth | None) -> Admission | Refusal:
     """Store a new run, if every bound and rate has room for it."""
-    size = len(offer.input) if offer.input.isascii() else len(offer.input.encode("utf-8", "surrogatepass"))
+    size = _size(offer.input)
     room = _find_room(tx, offer, size)
     if isinstance(room, Refusal):
         return room
+    made_room: tuple[MadeRoom, ...] = ()
+    if room.victims:
+        made_room = shedding.shed(tx, room.victims, for_run=offer.id, lane=offer.lane, now_ms=offer.now_ms)
     record, seq, last = _store(tx, offer, size, degraded=offer.degraded or room.degraded, source=source)
+    if offer.sheddable and offer.spawn is None:  # a sub-run is part of work that has begun
+        tx.run("allow_to_shed", seq)
     if offer.needs or room.taken:
         holds.keep(tx, seq, offer.needs, room.taken, now_ms=offer.now_ms)
     if source is not None:
@@ -88,6 +95,9 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     if birth is not None and offer.spawn is not None:
         keep_birth(tx, offer.spawn, birth, seq, record.id)
         record = replace(record, parent_id=offer.spawn.parent_id, depth=birth.depth)
+    if room.hold is not None:
+        record = later.hold_back(tx, record, seq, size, room.hold)
+        return Admission(record, True, 0, None, room.limits, room.shadowed, made_room=made_room)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
         queue_of = tx.numbers.queue
@@ -95,7 +105,11 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
         position += sum(queue_of("", "", lane).waiting for lane in set(offer.ahead_of) if lane != offer.lane)
     else:
         position = position_in(tx, record, seq, offer.ahead_of)
-    return Admission(record, True, position, None, room.limits, room.shadowed)
+    return Admission(record, True, position, None, room.limits, room.shadowed, made_room=made_room)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
@@ -112,9 +126,17 @@ def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
 
 
 def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
-    record = run_of(row)
+    record, seq = run_of(row), row[RUN_WIDTH]
     if offer.duplicates is Duplicates.COLLAPSE:
-        return Admission(record, False, position_in(tx, record, row[RUN_WIDTH], offer.ahead_of))
+        answer: Admission | Refusal
+        if offer.debounce is None:
+            answer = Admission(record, False, position_in(tx, record, seq, offer.ahead_of))
+        else:
+            answer = later.debounced_again(tx, offer, row, _size(offer.input))
+        if offer.idempotency_key is not None and isinstance(answer, Admission):
+            # Its caller may have lost this answer, and must get the same one also when the run has ended by then.
+            tx.run("keep_collapsed_key", offer.tenant, offer.idempotency_key, seq, offer.body_hash)
+        return answer
     return Refusal(
         Reason.DUPLICATE,
         f"workflow:{offer.workflow}",
@@ -176,17 +198,29 @@ class _Room:
     shadowed: tuple[str, ...]
     taken: tuple[tuple[RateTake, float], ...]
     """Rates, each with its arrival time after the take."""
+    victims: Sequence[shedding.Victim] = ()
+    """Runs that must go for it."""
+    hold: later.HoldBack | None = None
+    """It goes in line later."""
 
 
 def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
     """Check every bound and rate; take from the rates only if all have room."""
     numbers = tx.numbers
-    queues = [numbers.queue(bound.workflow, bound.tenant, bound.lane) for bound in offer.bounds]
+    queues = later.loads(tx, offer)
     verdict = decide(offer.bounds, queues, size_bytes=size)
+    victims: Sequence[shedding.Victim] = ()
+    hold: later.HoldBack | None = None
     if verdict.full is not None:
-        queue = queues[verdict.full]
-        used = queue.depth if verdict.unit == "runs" else queue.bytes
-        return _full(offer.bounds[verdict.full], verdict.unit, used, size)
+        victims = shedding.to_shed(tx, offer, queues, size) if offer.sheds else ()
+        hold = None if victims else later.delayed_until(tx, offer, size)
+        if not victims and hold is None:
+            queue = queues[verdict.full]
+            used = queue.depth if verdict.unit == "runs" else queue.bytes
+            return _full(offer.bounds[verdict.full], verdict.unit, used, size)
+    elif later.behind_others(tx, offer):
+        hold = later.delayed_until(tx, offer, size)
+    hold = later.debounced_until(offer, hold)
     limits = [
         LimitUse(bound.name, bound.depth, max(0, bound.depth - queue.depth - 1), "runs", None, None)
         for bound, queue in zip(offer.bounds, queues, strict=True)
@@ -222,7 +256,7 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
             )
     for key, arrival_ms in arrivals.items():
         numbers.set_arrival(key, arrival_ms)
-    return _Room(verdict.degraded, tuple(limits), tuple(shadowed), tuple(done))
+    return _Room(verdict.degraded, tuple(limits), tuple(shadowed), tuple(done), victims, hold)
 
 
 def _full(bound: DepthBound, unit: str, used: int, size: int) -> Refusal:
@@ -270,7 +304,7 @@ def _store(
     if place.start > time.last_start:
         time.last_start = place.start
         numbers.touched_lanes.add(offer.lane)
-    large = size > LARGE_INPUT_BYTES
+    large = size > later.LARGE_INPUT_BYTES
     origin_id = offer.origin_id if source is None else source.origin_id
     tx.run(
         "admit_run",

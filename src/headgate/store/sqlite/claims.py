@@ -11,7 +11,7 @@ from headgate.model.run import TERMINAL, RunState
 from headgate.model.step import Step
 from headgate.policy.fair_queue import dispatch
 from headgate.store.protocols import Ceilings, Claim, ClaimRequest, Extension, RunEnd
-from headgate.store.sqlite import family, holds
+from headgate.store.sqlite import dead_letters, family, history, holds
 from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.damage import end_undecodable
 from headgate.store.sqlite.operations import Operations
@@ -226,12 +226,17 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
     answers = []
     updates = []
     relatives = []
+    resolved: list[int] = []
     for end in ends:
         # A run ends once, also when one call names it twice.
         row = held.pop((end.run_id, end.owner, end.term), None)
         answers.append(row is not None)
         if row is not None:
-            seq, workflow, tenant, lane, spawned, spawn_key = row
+            seq, workflow, tenant, lane, spawned, spawn_key, replay_of = row
+            if end.state is not RunState.SUCCEEDED:
+                history.keep(tx, seq, now_ms=end.now_ms, state=end.state.value, reason=end.reason, detail=end.detail)
+            elif replay_of is not None:
+                resolved.append(seq)
             updates.append(
                 (
                     seq, end.state.value, end.reason, end.detail, end.result, end.now_ms, end.used_calls,
@@ -246,6 +251,8 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
     tx.run_each("finish_run", updates)
     if updates:
         holds.settle(tx, [update[0] for update in updates], now_ms=updates[0][5])
+    for seq in resolved:
+        dead_letters.resolve_lineage(tx, seq)
     for run_id, spawned, spawn_key, now_ms in relatives:
         family.ended(tx, run_id, spawned=spawned, spawn_key=spawn_key, now_ms=now_ms)
     return answers
@@ -267,6 +274,8 @@ def suspend(
 ) -> None:
     """Suspend the run of a `fenced_run` row. One whose end was asked for is cancelled instead of waiting."""
     seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
+    if reason != Reason.CHILDREN_WAIT:  # which is how a run with sub-runs goes on, not something that happened to it
+        history.keep(tx, seq, now_ms=now_ms, state=_SUSPENDED.value, reason=reason, detail=detail)
     tx.run(
         "suspend_run", seq, reason, detail, wake_ms, earliest(wake_ms, deadline_ms), attempts, used_calls,
         used_model_tokens, used_money, used_wall_ms,
@@ -282,6 +291,7 @@ def suspend(
 def _release(tx: Transaction, row: Row, now_ms: int, reason: str | None, *used: float) -> None:
     """Put the run of a `fenced_run` row back in line."""
     seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
+    history.keep(tx, seq, now_ms=now_ms, state=_QUEUED.value, reason=reason, detail=None)
     tx.run("release_run", seq, reason, deadline_ms, *used)
     holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)
@@ -305,6 +315,7 @@ def _pause(
     if Ceilings(*(tx.row("ceilings_of_run", seq) or ())) != known:
         _release(tx, row, now_ms, Reason.BUDGET_WAIT.value, *used)
         return False
+    history.keep(tx, seq, now_ms=now_ms, state=_SUSPENDED.value, reason=Reason.BUDGET_WAIT.value, detail=detail)
     tx.run("pause_run", seq, detail, until_ms, earliest(until_ms, deadline_ms), *used)
     holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)

@@ -15,6 +15,7 @@ from headgate.store.sqlite.children import SqliteChildren
 from headgate.store.sqlite.claims import SqliteClaims
 from headgate.store.sqlite.connection import connect_reader, connect_writer, create_file, in_words
 from headgate.store.sqlite.controls import SqliteControls
+from headgate.store.sqlite.dead_letters import SqliteDeadLetters
 from headgate.store.sqlite.group_commit import GroupCommit, Reads
 from headgate.store.sqlite.holds import SqliteHolds
 from headgate.store.sqlite.journal import SqliteJournal
@@ -56,6 +57,7 @@ class SqliteStore:
         self.controls = SqliteControls(writer, reader)
         self.children = SqliteChildren(writer, reader)
         self.profiles = SqliteProfiles(writer, reader)
+        self.dead_letters = SqliteDeadLetters(writer, reader)
         self.holds = SqliteHolds(reader)
 
     async def close(self) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.store.protocols import Moved
-from headgate.store.sqlite import family, holds
+from headgate.policy.admission import Waiting
+from headgate.store.protocols import Moved, Opening
+from headgate.store.sqlite import family, history, holds, later
 from headgate.store.sqlite.damage import read_each
 from headgate.store.sqlite.numbers import Scopes
 from headgate.store.sqlite.operations import Operations
@@ -35,6 +36,13 @@ class SqliteUpkeep:
 
     async def wake(self, *, now_ms: int, limit: int) -> list[Moved]:
         return await self._move(lambda tx: _wake(tx, now_ms, limit))
+
+    async def let_in(self, opening: Opening, *, now_ms: int, limit: int) -> list[Moved]:
+        # Nearly always nothing is delayed, which a reader sees without holding anybody up.
+        held: dict[str, Waiting] = await self._reader.submit(lambda tx: later.held_back(tx, opening.workflow))
+        if Reason.DELAYED.value not in held:
+            return []
+        return await self._move(lambda tx: later.let_in(tx, opening, now_ms=now_ms, limit=limit))
 
     async def next_due_ms(self) -> int | None:
         def earliest_moment(tx: Reading) -> int | None:
@@ -70,6 +78,8 @@ class _Due:
     crashes: int
     cancel_requested: int
     detail: str | None
+    reason: str | None
+    queue_deadline_ms: int | None
 
     def leave(self) -> None:
         """Stop counting it where it stood."""
@@ -102,6 +112,7 @@ def _expire(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
 def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
     """A run that was paused at its ceiling, which nobody raised in time."""
     words = f"{one.detail or 'its ceiling was reached'}; nobody raised it in time"
+    _remember(tx, one, now_ms, RunState.FAILED, Reason.BUDGET_EXHAUSTED, words)
     end_waiting(tx, one.seq, one.run_id, RunState.FAILED, Reason.BUDGET_EXHAUSTED.value, words, now_ms)
     one.leave()
     one.scopes.count(RunState.FAILED, 1)
@@ -111,6 +122,7 @@ def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
 def _expire_one(tx: Transaction, one: _Due, now_ms: int) -> Moved:
     late = one.deadline_ms is not None and one.deadline_ms <= now_ms
     reason = Reason.DEADLINE_PASSED if late else Reason.QUEUE_EXPIRED
+    _remember(tx, one, now_ms, RunState.EXPIRED, reason, None)
     end_waiting(tx, one.seq, one.run_id, RunState.EXPIRED, reason.value, None, now_ms)
     one.leave()
     one.scopes.count(RunState.EXPIRED, 1)
@@ -132,12 +144,14 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
     elif crashes >= max_crashes:
         end = RunState.FAILED, Reason.CRASH_LOOP
     if end is None:
+        _remember(tx, one, now_ms, _QUEUED, Reason.LEASE_EXPIRED, "its worker vanished")
         holds.give_back(tx, one.seq)
         tx.run("put_back_in_line", one.seq, Reason.LEASE_EXPIRED.value, one.deadline_ms, crashes)
         one.scopes.count(_QUEUED, 1)
         return one.moved(_QUEUED, Reason.LEASE_EXPIRED)
     state, reason = end
     detail = one.detail if one.cancel_requested else f"{crashes} workers vanished while they held it"
+    _remember(tx, one, now_ms, state, reason, detail)
     tx.run("end_lapsed_run", one.seq, state.value, reason.value, detail, now_ms, crashes)
     holds.settle(tx, (one.seq,), now_ms=now_ms)
     family.ended_seq(tx, one.seq, now_ms=now_ms)
@@ -145,9 +159,20 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
     return one.moved(state, reason)
 
 
+def _remember(tx: Transaction, one: _Due, now_ms: int, state: RunState, reason: Reason, detail: str | None) -> None:
+    history.keep(tx, one.seq, now_ms=now_ms, state=state.value, reason=reason.value, detail=detail)
+
+
 def _wake(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
     moved = []
     for one in _due(tx, "seqs_to_wake", now_ms, limit):
+        if one.reason in later.HELD_BACK:
+            later.let_in_line(
+                tx, one.seq, (one.workflow, one.tenant, one.lane), size=one.size, deadline_ms=one.deadline_ms,
+                queue_deadline_ms=one.queue_deadline_ms, now_ms=now_ms,
+            )  # fmt: skip
+            moved.append(one.moved(_QUEUED, Reason(one.reason or Reason.DELAYED)))
+            continue
         tx.run("put_back_in_line", one.seq, None, one.deadline_ms, one.crashes)
         one.leave()
         one.scopes.count(_QUEUED, 1)
@@ -157,10 +182,13 @@ def _wake(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
 
 def _prune(tx: Transaction, before_ms: int, limit: int) -> int:
     found = tx.rows("seqs_to_prune", before_ms, limit)
+    found += tx.rows("seqs_of_resolved_to_prune", before_ms, limit - len(found)) if len(found) < limit else []
     if found:
         seqs = json_list([seq for seq, _ in found])
         tx.run("prune_steps", seqs)
         tx.run("prune_inputs", seqs)
+        tx.run("prune_history", seqs)
+        tx.run("prune_collapsed_keys", seqs)
         tx.run("prune_approvals", json.dumps([run_id for _, run_id in found]))
         tx.run("prune_runs", seqs)
     tx.numbers.write(tx)

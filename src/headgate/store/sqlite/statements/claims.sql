@@ -42,7 +42,7 @@ UPDATE runs SET lease_until_ms = ?1, due_ms = ?1 WHERE seq IN (SELECT value FROM
 
 -- name: running_runs
 -- run ids (JSON)
-SELECT id, owner, term, seq, workflow, tenant, lane, spawned, spawn_key FROM runs
+SELECT id, owner, term, seq, workflow, tenant, lane, spawned, spawn_key, replay_of FROM runs
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
 
 -- name: finish_run

@@ -46,7 +46,8 @@ ON CONFLICT (key) DO UPDATE SET arrival_ms = excluded.arrival_ms
 -- them may be damaged.
 SELECT CAST(workflow AS BLOB), CAST(tenant AS BLOB), CAST(lane AS BLOB),
   sum(state = 'queued' AND term = 0), sum(CASE WHEN state = 'queued' AND term = 0 THEN input_bytes ELSE 0 END),
-  sum(state = 'queued'), sum(state = 'running'), sum(state = 'suspended'), sum(state IN ('failed', 'expired'))
+  sum(state = 'queued'), sum(state = 'running'), sum(state = 'suspended'),
+  sum(state IN ('failed', 'expired') AND resolved_by IS NULL)
 FROM runs GROUP BY workflow, tenant, lane
 
 -- name: started_counts

@@ -28,7 +28,7 @@ ORDER BY due_ms LIMIT ?2
 -- name: due_runs
 -- seqs (JSON)
 SELECT seq, id, workflow, tenant, lane, state, term, input_bytes, deadline_ms, crashes, cancel_requested,
-  detail
+  detail, reason, queue_deadline_ms
 FROM runs WHERE seq IN (SELECT value FROM json_each(?1)) ORDER BY due_ms, seq
 
 -- name: put_back_in_line
