@@ -190,3 +190,22 @@ def test_models_schedule_and_mistakes_over_http() -> None:
     assert [one["id"] for one in found["models"][1]["data"]] == ["large"]
     assert found["no such model"][1]["error"]["code"] == "model_not_found"
     assert found["stats"][1]["received"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "usable"), [("empty", 200, False), ("malformed", 200, False), ("reset", 502, True)]
+)
+def test_unusable_answers_are_so_over_http(fault: str, status: int, usable: bool) -> None:
+    async def main(clock: LoopClock) -> tuple[int, bool]:
+        app = ProviderApp(provider(clock, Spell(0, 100, errors=1.0, fault=fault)), clock)
+        transport = httpx2.ASGITransport(app)  # type: ignore[arg-type]  # plain ASGI callables
+        async with httpx2.AsyncClient(transport=transport, base_url="http://provider") as http:
+            body = {"model": "large", "messages": [{"role": "user", "content": "words"}], "max_tokens": 10}
+            answer = await http.post("/v1/chat/completions", json=body)
+        try:
+            answer.json()
+        except ValueError:
+            return answer.status_code, False
+        return answer.status_code, True
+
+    assert run_virtual(main) == (status, usable)

@@ -92,7 +92,7 @@ class ProviderApp:
                 return  # nobody is there to answer; `leave` frees the place
             answer = begun.answer.result()
             if answer.status == 200:
-                await _json(send, 200, reply.whole(), told)
+                await _json(send, 200, reply.whole(), told, spoil=answer.code)
             else:
                 await _fail(send, answer, told)
         finally:
@@ -123,7 +123,9 @@ class ProviderApp:
                 sent = upto
         answer = pending.answer.result()
         if answer.status != 200:
-            yield _event(_error(answer.status, answer.code, answer.message))
+            yield _event(_error(_told(answer), answer.code, answer.message))
+            return
+        if answer.code:  # an unusable body: the stream just ends
             return
         if sent < len(reply.words):
             yield reply.chunk({"content": " ".join(reply.words[sent:])})
@@ -213,7 +215,12 @@ async def _fail(send: Send, answer: Answer, told: dict[str, str]) -> None:
     headers = dict(told)
     if answer.retry_after_s is not None:
         headers["retry-after"] = f"{answer.retry_after_s:.0f}"
-    await _json(send, answer.status, _error(answer.status, answer.code, answer.message), headers)
+    await _json(send, _told(answer), _error(_told(answer), answer.code, answer.message), headers)
+
+
+def _told(answer: Answer) -> int:
+    """The status on the wire; a connection that broke behind this process is a bad gateway."""
+    return answer.status or 502
 
 
 def _error(status: int, code: str, message: str) -> dict[str, Any]:
@@ -221,8 +228,12 @@ def _error(status: int, code: str, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-async def _json(send: Send, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+async def _json(
+    send: Send, status: int, body: dict[str, Any], headers: dict[str, str] | None = None, *, spoil: str = ""
+) -> None:
+    """``spoil``: ``empty`` sends no body, ``malformed`` half of it."""
     packed = json.dumps(body).encode()
+    packed = packed[: {"": len(packed), "empty": 0, "malformed": len(packed) // 2}[spoil]]
     fields = {"content-type": "application/json", "content-length": str(len(packed)), **(headers or {})}
     await send({"type": "http.response.start", "status": status, "headers": _headers(fields)})
     await send({"type": "http.response.body", "body": packed})

@@ -7,11 +7,12 @@ that must be done inside the stretch has to fit. Runs are taken in order of valu
 by lane, for what the lanes could carry) and as much of each as still fits. Amounts that fit in this sense form a
 polymatroid, so that order is not a heuristic: it is the best there is.
 
-The bound is the least over all dependencies, each looked at as if the others were free. It is therefore too kind
-where two dependencies are short at once, never too strict. Kind as well: no call takes time of its own unless the
-whole run cannot be done before its deadline; runs may be cut into fractions; the degrade ladder is applied in full;
-a model and its stand-in are one dependency with both capacities, at the mean ratio of their speeds. Errors cost what
-they cost: a call that breaks half way has used half its work.
+The bound is the least over all dependencies, each looked at as if the others were free, and over mixtures of the
+scarcest ones: what holds for the work on two dependencies holds for any weighted sum of it as well. It is therefore
+still somewhat kind where several dependencies are short at once, never too strict. Kind as well: no call takes time
+of its own unless the whole run cannot be done before its deadline; runs may be cut into fractions; the degrade ladder
+is applied in full. A model and its stand-in are one dependency with both capacities, at the mean ratio of their
+speeds. Errors cost what they cost: a call that breaks half way has used half its work.
 
 Runs that begin in the same `BIN_S` and are of similar size are one amount; their times are rounded outwards.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan
 from headgate.lab.scenario.description import Dependency, Scenario
@@ -30,6 +32,10 @@ from headgate.lab.weather import Spell, Weather, next_change, weather_at
 
 BIN_S = 10.0
 SIZE_CLASSES = 4
+SCARCEST = 3
+"""So many of the tightest dependencies are mixed, two and two …"""
+WEIGHTS = (0.33, 1.0, 3.0)
+"""… with these weights."""
 _HALF_WAY = {"mixed": 0.5, "500": 1.0, "reset": 1.0}
 """Fault → part of its cases that have used half their work."""
 _ALL_WORK = ("empty", "malformed")
@@ -69,24 +75,65 @@ def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     able = [_alone_s(scenario, work) <= wish.deadline_s for wish, work in zip(cheap, works, strict=True)]
     most = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values())
     bins = math.ceil(most / BIN_S) + 1
-    best: tuple[float, str] = (math.inf, "")
     offered = {lane: sum(wish.lane == lane for wish in wanted) for lane in scenario.lanes}
     by_lane = {lane: float(count) for lane, count in offered.items()}
-    for name, uses, capacity in _dependencies(scenario, cheap, works):
-        amounts = _amounts(scenario, cheap, able, uses, bins)
-        room = [capacity(place * BIN_S, (place + 1) * BIN_S) for place in range(bins)]
-        value = sum(a.value * part for a, part in _filled(amounts, room, lambda a: -a.value / max(a.work, 1e-9)))
-        best = min(best, (value, name))
+    limits = [_limit(name, uses, capacity, bins) for name, uses, capacity in _dependencies(scenario, cheap, works)]
+    values: dict[str, float] = {}
+
+    def judge(limit: _Limit) -> None:
+        amounts = _amounts(scenario, cheap, able, limit.uses, bins)
+        values[limit.name] = sum(a.value * part for a, part in _filled(amounts, limit.room, _by_density))
         done = dict.fromkeys(scenario.lanes, 0.0)
-        for amount, part in _filled(amounts, room, lambda a: (a.rank, a.work / a.runs)):
+        for amount, part in _filled(amounts, limit.room, _by_lane):
             done[amount.lane] += amount.runs * part
-        by_lane = {lane: min(most_so_far, done[lane]) for lane, most_so_far in by_lane.items()}
+        for lane, count in done.items():
+            by_lane[lane] = min(by_lane[lane], count)
+
+    for limit in limits:
+        judge(limit)
+    scarcest = sorted(limits, key=lambda limit: values[limit.name])[:SCARCEST]
+    for one, other in combinations(scarcest, 2):
+        for weight in WEIGHTS:
+            judge(_mixed(one, other, weight))
+    lowest = min(values, key=lambda name: values[name])
     shares = {lane: by_lane[lane] / offered[lane] if offered[lane] else 1.0 for lane in scenario.lanes}
-    return Bound(best[0], best[1], shares)
+    return Bound(values[lowest], lowest, shares)
 
 
 Use = Callable[[int], float]
 Capacity = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Something that there is only so much of."""
+
+    name: str
+    uses: Use
+    room: list[float]
+    """By bin."""
+
+
+def _limit(name: str, uses: Use, capacity: Capacity, bins: int) -> _Limit:
+    return _Limit(name, uses, [capacity(place * BIN_S, (place + 1) * BIN_S) for place in range(bins)])
+
+
+def _mixed(one: _Limit, other: _Limit, weight: float) -> _Limit:
+    """Both together; ``weight`` is what a share of all of ``one`` counts against a share of all of ``other``."""
+    first, second = weight / max(1e-9, sum(one.room)), 1 / max(1e-9, sum(other.room))
+    return _Limit(
+        f"{one.name} + {other.name} ({weight:g}:1)",
+        lambda index: first * one.uses(index) + second * other.uses(index),
+        [first * a + second * b for a, b in zip(one.room, other.room, strict=True)],
+    )
+
+
+def _by_density(amount: _Amount) -> object:
+    return -amount.value / max(amount.work, 1e-12)
+
+
+def _by_lane(amount: _Amount) -> object:
+    return (amount.rank, amount.work / amount.runs)
 
 
 def _dependencies(

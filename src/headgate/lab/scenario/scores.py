@@ -66,6 +66,9 @@ def score(played: Played, bound: Bound, *, alone: Played | None = None) -> Score
         "wasted-work": _part(sum(e.spent_s for e in effects if e.run not in good), spent),
         "wasted-calls": _part(sum(e.run not in good for e in effects), len(effects)),
         "accepted-late": _part(sum(fate.missed for fate in admitted), len(admitted)),
+        "missed-in-line": _part(
+            sum(fate.missed and fate.started_s is None for fate in admitted), sum(fate.missed for fate in admitted)
+        ),
         "amplification": _part(len(effects), len({(effect.run, effect.place) for effect in effects})),
         "past-knee": max(played.crowded.values()),
         "recovery-s": _recovery_s(played),
