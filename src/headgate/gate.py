@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -20,7 +20,7 @@ from headgate.guard.registry import Resources
 from headgate.guard.resource import Resource
 from headgate.intake import Intake, Outlook, Submission
 from headgate.intake.capacity import capacity_report
-from headgate.intake.estimates import Estimates
+from headgate.intake.estimates import Estimates, hint_of
 from headgate.intake.in_force import InForce
 from headgate.intake.outlook import REFRESH_S, resident_bytes
 from headgate.model.canonical import decode
@@ -217,10 +217,12 @@ class Gate:
         lane: str | None = None,
         deadline_s: float | None = None,
         idempotency_key: str | None = None,
+        cost: Mapping[str, float] | None = None,
     ) -> Admission:
         """Ask for a run. When this returns, the run is stored and survives power loss.
 
         ``input`` is any JSON value; ``deadline_s`` is seconds from now after which nobody wants the result.
+        ``cost`` is what it will take, as far as the caller knows: ``model_tokens``, ``money``, ``calls``.
 
         Raises:
             Rejected: refused; ``reason``, ``scope`` and ``retry_after_s`` say what to do.
@@ -237,6 +239,7 @@ class Gate:
                 lane=lane,
                 deadline_ms=None if deadline_s is None else self.clock.now_ms() + round(1000 * deadline_s),
                 idempotency_key=idempotency_key,
+                cost=hint_of(cost),
             )
         )
         if isinstance(answer, Refusal):

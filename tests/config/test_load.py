@@ -56,7 +56,7 @@ def test_the_example_of_the_design() -> None:
     assert github.breaker is not None
     assert github.breaker.failure_rate == pytest.approx(0.15)
     triage = settings.workflows["triage"]
-    assert (triage.duplicates, triage.when_full) == (Duplicates.COLLAPSE, WhenFull.DEGRADE)
+    assert (triage.duplicates.mode, triage.when_full) == (Duplicates.COLLAPSE, WhenFull.DEGRADE)
     assert triage.degrade[0].knobs == {"hits": 5}
     assert triage.degrade[1].models == {"large": "small"}
     assert triage.budget.model_tokens == 50_000
@@ -138,7 +138,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("unknown key at the key", "tools:\n  github: {concurency: 3}\n",
      ["2:12: unknown key 'concurency'; did you mean 'concurrency'?"]),
     ("unknown key, nothing near", "budget: {zzz: 3}\n",
-     ["1:10: unknown key 'zzz'; known here: memory, model_tokens, runs, tool_calls"]),
+     ["1:10: unknown key 'zzz'; known here: memory, model_tokens, money, runs, tool_calls"]),
     ("unknown section", "tolls: {}\n", ["1:1: unknown key 'tolls'; did you mean 'tools'?"]),
     ("wrong value at the value", "tools:\n  github:\n    timeout: fast\n",
      ["3:14: 'fast' is not a duration; write for example 30s, 250ms, 10m, 4h"]),
@@ -182,7 +182,26 @@ CASES: list[tuple[str, str, list[str]]] = [
       "for example web-search")]),
     ("missing", "limits:\n  - {runs: 5/s}\n", ["2:5: needs 'per', for example per: user"]),
     ("limits nothing", "limits:\n  - {per: user}\n",
-     ["2:5: a limit needs runs or model_tokens, for example {per: user, runs: 10/min}"]),
+     ["2:5: a limit needs runs, calls, model_tokens, money or concurrent, for example {per: user, runs: 10/min}"]),
+    ("per nothing known", "limits: [{per: customer, runs: 1/s}]\n",
+     [("1:16: 'customer' is not a key; write one of fleet, workflow, lane, resource, tenant, user, api_key, a path into "
+       "the input such as input.customer.id, or a list of them")]),
+    ("per fleet and more", "limits: [{per: [fleet, tenant], runs: 1/s}]\n",
+     ["1:16: fleet is everything, so it stands alone"]),
+    ("each twice", "limits: [{per: tenant, runs: 1/s, each: {calls: 1/s}}]\n",
+     ["1:10: write runs inside each, or leave each out: both mean every key"]),
+    ("burst of two", "limits: [{per: tenant, runs: 1/s, calls: 1/s, burst: 4}]\n",
+     ["1:10: burst belongs to a limit with one rate; write a rule for each"]),
+    ("money of a resource", "tools: {t: {}}\nlimits: [{per: tenant, resource: t, money: 1/h}]\n",
+     ["2:10: a limit of a resource counts calls or model_tokens, not money"]),
+    ("limit of nothing there", "tools: {crm: {}}\nlimits: [{per: tenant, resource: cmr, lane: x, calls: 1/h}]\n",
+     ["2:34: there is no resource 'cmr'; did you mean 'crm'?",
+      "2:45: there is no lane 'x'; known here: background, critical, interactive, standard"]),
+    ("a tenant's limit that is not there", "tenants: {acme: {limits: {x: {runs: 1/s}}}}\n",
+     ["1:27: there is no limit with the name 'x'"]),
+    ("a tenant's limit that all share",
+     "limits: [{name: all, per: fleet, runs: 1/s}]\ntenants: {acme: {limits: {all: {runs: 1/s}}}}\n",
+     ["2:27: tenants share the limit 'all'; only a limit per tenant or user has amounts of a tenant"]),
     ("value instead of keys", "tools: {t: 5}\n",
      [("1:12: 5 stands where keys belong, for example {concurrency: …}; known here: breaker, concurrency, fallback, "
       "mode, pause_when, plain, queue, rate, retry, stale, timeout")]),

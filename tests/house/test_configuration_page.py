@@ -89,7 +89,7 @@ def _read(model: type[BaseModel], key: str, words: str) -> Any:
 
 def test_every_settings_class_has_its_section() -> None:
     spread = {settings.WaitQueueSettings, settings.BreakerSettings, settings.RetrySettings, settings.RunQueueSettings}
-    spread |= {settings.PauseUntil, settings.ExpectedCost}
+    spread |= {settings.PauseUntil, settings.ExpectedCost, settings.LimitAmounts}
     spread |= {settings.StaleSettings, settings.RunBudget, settings.ResourceSettings, settings.Settings}
     told = {model for models, _ in SECTIONS.values() for model in models}
     every = {

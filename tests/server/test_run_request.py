@@ -9,6 +9,7 @@ import pytest
 
 from headgate.errors import InvalidRequest
 from headgate.intake import Submission
+from headgate.model.cost import CostHint
 from headgate.server.answers import ProblemError
 from headgate.server.auth import LOCAL_ADMIN, Caller
 from headgate.server.run_request import read_submission
@@ -32,6 +33,7 @@ def test_everything_a_caller_may_say() -> None:
             "lane": "interactive",
             "deadline": 90,
             "idempotency_key": "k1",
+            "cost": {"model_tokens": 20_000, "money": 0.5},
         }
     )
     assert wanted == Submission(
@@ -41,8 +43,15 @@ def test_everything_a_caller_may_say() -> None:
         lane="interactive",
         deadline_ms=NOW_MS + 90_000,
         idempotency_key="k1",
+        cost=CostHint(model_tokens=20_000, money=0.5),
         input_text='{"a":"é","b":1}',
     )
+
+
+@pytest.mark.parametrize("cost", [5, [], "much", {"tokens": 5}, {"calls": 1, "x": 2}])
+def test_a_cost_names_what_it_is_of(cost: Any) -> None:
+    with pytest.raises(InvalidRequest, match="cost"):
+        _read({"workflow": "w", "cost": cost})
 
 
 def test_only_the_workflow_is_required() -> None:

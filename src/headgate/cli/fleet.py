@@ -119,10 +119,13 @@ def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
     of = " ".join(word for word in (one["workflow"], one["tenant"]) if word) or "everything"
     rates = [
         f"{one[unit]['amount']:,.10g} {unit.replace('_', ' ')} per {_window(one[unit]['window_s'])}"
-        for unit in ("runs", "model_tokens")
+        for unit in ("runs", "calls", "model_tokens", "money")
         if unit in one
     ]
-    return f"per {one['per']}", of, ", ".join(rates), "-", one["mode"]
+    if "concurrent" in one:
+        rates.append(f"{one['concurrent']} unfinished")
+    per = one["per"] if isinstance(one["per"], str) else " and ".join(one["per"])
+    return f"per {per}", of, ", ".join(rates), "-", one["mode"]
 
 
 def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:

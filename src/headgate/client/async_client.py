@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,13 +55,15 @@ class AsyncClient:
         lane: str | None = None,
         deadline: float | str | None = None,
         idempotency_key: str | None = None,
+        cost: Mapping[str, float] | None = None,
         max_wait_s: float = 0.0,
     ) -> dict[str, Any]:
         """Ask for a run: ``{"id", "state", "position", "eta_s", …}`` once it is stored durably.
 
         ``deadline`` is seconds, a duration ("2m") or an RFC 3339 time. Without an ``idempotency_key`` a fresh one is
-        made, so that repeating after a lost answer never makes two runs. ``max_wait_s`` is how long this may wait,
-        honouring the service's Retry-After, before it raises the refusal.
+        made, so that repeating after a lost answer never makes two runs. ``cost`` is what the run will take, as far
+        as you know: ``model_tokens``, ``money``, ``calls``. ``max_wait_s`` is how long this may wait, honouring the
+        service's Retry-After, before it raises the refusal.
         """
         call = calls.submit(
             workflow,
@@ -71,6 +73,7 @@ class AsyncClient:
             lane=lane,
             deadline=deadline,
             idempotency_key=idempotency_key or calls.new_key(self._clock),
+            cost=cost,
         )
         patience = Patience(max_wait_s)
         while True:

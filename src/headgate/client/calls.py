@@ -53,6 +53,7 @@ def submit(
     lane: str | None,
     deadline: float | str | None,
     idempotency_key: str,
+    cost: Mapping[str, float] | None = None,
 ) -> Call:
     """``POST /v1/runs``."""
     wanted = {
@@ -62,6 +63,7 @@ def submit(
         "user": user,
         "lane": lane,
         "deadline": deadline,
+        "cost": None if cost is None else dict(cost),
     }
     body = {name: value for name, value in wanted.items() if value is not None or name == "input"}
     return _post("/v1/runs", body, {"idempotency-key": idempotency_key})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,6 +59,7 @@ class Client:
         lane: str | None = None,
         deadline: float | str | None = None,
         idempotency_key: str | None = None,
+        cost: Mapping[str, float] | None = None,
         max_wait_s: float = 0.0,
     ) -> dict[str, Any]:
         """Ask for a run: ``{"id", "state", "position", "eta_s", …}`` once it is stored durably.
@@ -75,6 +76,7 @@ class Client:
             lane=lane,
             deadline=deadline,
             idempotency_key=idempotency_key or calls.new_key(self._clock),
+            cost=cost,
         )
         patience = Patience(max_wait_s)
         while True:

@@ -30,6 +30,7 @@ def check_references(values: Values, document: Document) -> None:
     _lane_shares(values, document)
     _workflows(values, resources, document)
     _limits(values, document)
+    _tenant_limits(values, document)
     _pause_rules(values, resources, document)
     _breakers(values, document)
     _escalations(values, document)
@@ -175,12 +176,49 @@ def _limits(values: Values, document: Document) -> None:
                 message = f"another limit is called {own!r} already; names must differ"
                 document.problem(("limits", index, "name"), message)
             called.add(own)
+        _limit_names(rule, index, values, document)
         name = rule.get("workflow") if isinstance(rule, dict) else None
         if isinstance(name, str) and name not in workflows:
             close = difflib.get_close_matches(name, workflows, n=1, cutoff=0.8)
             if close:
                 message = f"there is no workflow {name!r}; did you mean {close[0]!r}?"
                 document.problem(("limits", index, "workflow"), message)
+
+
+def _limit_names(rule: Any, index: int, values: Values, document: Document) -> None:
+    """A limit's lane and resource must exist."""
+    if not isinstance(rule, dict):
+        return
+    known = {
+        "lane": dict.fromkeys(_section(values, "lanes") or DEFAULT_LANES),
+        "resource": dict.fromkeys(name for kind in _RESOURCES for name in _section(values, kind)),
+    }
+    for key, names in known.items():
+        name = rule.get(key)
+        if isinstance(name, str) and name not in names:
+            document.problem(("limits", index, key), f"there is no {key} {name!r}{did_you_mean(name, names)}")
+
+
+def _tenant_limits(values: Values, document: Document) -> None:
+    """A tenant's own amounts belong to a named limit of which every tenant has a bucket."""
+    rules = values.get("limits")
+    named = {
+        rule["name"]: rule
+        for rule in (rules if isinstance(rules, tuple) else ())
+        if isinstance(rule, dict) and isinstance(rule.get("name"), str)
+    }
+    for tenant, one in _entries(values, "tenants"):
+        own = one.get("limits")
+        for name in own if isinstance(own, dict) else ():
+            path: Path = ("tenants", tenant, "limits", name)
+            if name not in named:
+                message = f"there is no limit with the name {name!r}{did_you_mean(str(name), named)}"
+                document.problem(path, message, key=True)
+                continue
+            per = named[name].get("per")
+            if not {"tenant", "user"} & set(per if isinstance(per, tuple) else (per,)):
+                message = f"tenants share the limit {name!r}; only a limit per tenant or user has amounts of a tenant"
+                document.problem(path, message, key=True)
 
 
 def _pause_rules(values: Values, resources: Mapping[str, str], document: Document) -> None:

@@ -7,11 +7,12 @@ never means off. Unknown keys are errors. `headgate.config.load` adds file:line:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from headgate.config.fields import Count, Mode, Name, Names, Settings, TenantName
+from headgate.config.limit_settings import FleetBudget, LimitAmounts, LimitRule, TenantSettings
 from headgate.config.resource_settings import (
     BreakerSettings,
     ModelSettings,
@@ -23,7 +24,7 @@ from headgate.config.resource_settings import (
     StaleSettings,
     WaitQueueSettings,
 )
-from headgate.config.units import Amount, Flag, Number, RateField, Seconds, Share, Size, StoreUrl, Whole
+from headgate.config.units import Flag, Seconds, Share, Size, StoreUrl, Whole
 from headgate.config.workflow_settings import (
     ApprovalSettings,
     DegradeStep,
@@ -46,47 +47,6 @@ class LaneSettings(Settings):
     """Runs of this lane that wait longer expire."""
     sheddable: Flag = False
     """Refused first when pressure is high."""
-
-
-class FleetBudget(Settings):
-    """What the whole fleet carries."""
-
-    model_tokens: RateField | None = None
-    tool_calls: Count | None = None
-    """Tool calls in flight at once."""
-    memory: Size | None = None
-    """Resident memory of a serving process above which nothing new is admitted."""
-    runs: Count | None = None
-    """Runs running at once."""
-
-
-class LimitRule(Settings):
-    """A rate for each key of one level (every tenant, every user …) or for the fleet."""
-
-    name: Name | None = None
-    """How operators call it (``limit:NAME``) to change it at run time."""
-    per: Literal["fleet", "workflow", "tenant", "user"]
-    workflow: Name | None = None
-    """Only for runs of this workflow."""
-    tenant: TenantName | None = None
-    """Only for this tenant."""
-    runs: RateField | None = None
-    model_tokens: RateField | None = None
-    burst: Amount | None = None
-    """How much may be taken at once; the whole window's worth by default."""
-    mode: Mode = Mode.ENFORCE
-
-    @model_validator(mode="after")
-    def _limits_something(self) -> Self:
-        if self.runs is None and self.model_tokens is None:
-            raise ValueError("a limit needs runs or model_tokens, for example {per: user, runs: 10/min}")
-        return self
-
-
-class TenantSettings(Settings):
-    """What is particular about one tenant."""
-
-    weight: Annotated[Number, Field(gt=0, le=1000)] = 1.0
 
 
 class WorkerSettings(Settings):
@@ -155,6 +115,7 @@ __all__ = [
     "FleetBudget",
     "GateSettings",
     "LaneSettings",
+    "LimitAmounts",
     "LimitRule",
     "LoopSettings",
     "Mode",

@@ -15,7 +15,7 @@ _DEPTH_MOST = 10_000_000
 _OVERRIDABLE = {
     "resource": ("limit", "rate"),
     "workflow": ("depth",),
-    "limit": ("rate",),
+    "limit": ("rate", "limit"),
     "lane": (),
 }
 
@@ -51,13 +51,18 @@ def _target(target: str, settings: GateSettings, workflows: Collection[str]) -> 
         "resource": [*settings.tools, *settings.models, *settings.stages],
         "lane": list(settings.lanes),
         "workflow": [*settings.workflows, *workflows],
-        "limit": [rule.name for rule in settings.limits if rule.name is not None and rule.runs is not None],
+        "limit": [rule.name for rule in settings.limits if rule.name is not None],
     }
+    if what == "limit":
+        name, of_tenant, tenant = name.partition("@")
+        rule = next((rule for rule in settings.limits if rule.name == name), None)
+        if rule is not None and of_tenant and not (tenant and rule.of_tenant):
+            return f"limit:NAME@TENANT needs a limit per tenant or user, and {name!r} is shared by tenants"
     if what not in known or not name:
-        return "must be resource:NAME, lane:NAME, workflow:NAME or limit:NAME"
+        return "must be resource:NAME, lane:NAME, workflow:NAME, limit:NAME or limit:NAME@TENANT"
     if name in known[what]:
         return None
-    kind = "named limit on runs" if what == "limit" else what
+    kind = "named limit" if what == "limit" else what
     return f"there is no {kind} {name!r}{did_you_mean(name, known[what])}"
 
 

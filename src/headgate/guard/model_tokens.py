@@ -104,7 +104,7 @@ class KeyedLimits:
         self._rules = [
             (number, rule, rule.model_tokens)
             for number, rule in enumerate(settings.limits)
-            if rule.model_tokens is not None
+            if rule.model_tokens is not None and _judges_calls(rule)
         ]
         self.buckets = Buckets()
 
@@ -119,6 +119,11 @@ class KeyedLimits:
                 key = f"{number}:{whose.tenant}:{name}" if rule.per == "user" else f"{number}:{name}"
                 found.append(wish(key, name, rate, burst=rule.burst, shadow=rule.mode is Mode.SHADOW))
         return found
+
+
+def _judges_calls(rule: LimitRule) -> bool:
+    """Whether a call knows the rule's key; other rules are judged at intake, on what runs are expected to take."""
+    return rule.per in ("fleet", "workflow", "tenant", "user") and rule.lane is None and rule.resource is None
 
 
 def wish(key: str, name: str, rate: Rate, *, burst: float | None = None, shadow: bool = False) -> RateTake:

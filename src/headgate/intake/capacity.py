@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from headgate.config.settings import GateSettings, LimitRule, Mode
+from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, Mode
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
 from headgate.model.control import Control, ControlKind
@@ -157,16 +157,22 @@ def control_report(control: Control) -> dict[str, Any]:
 
 
 def _limit(rule: LimitRule, outlook: Outlook) -> dict[str, Any]:
-    rates = {"runs": rule.runs, "model_tokens": rule.model_tokens}
+    amounts = rule.amounts
     return {
         "name": rule.name,
-        "per": rule.per,
+        "per": rule.per if isinstance(rule.per, str) else list(rule.per),
         "workflow": rule.workflow,
         "tenant": rule.tenant,
         "mode": rule.mode.value,
         "override": None if rule.name is None else _control(outlook, f"limit:{rule.name}", ControlKind.OVERRIDE),
-        **{unit: {"amount": rate.amount, "window_s": rate.window_s} for unit, rate in rates.items() if rate},
+        **_amounts(amounts),
+        **({} if rule.total is None else {"total": _amounts(rule.total)}),
     }
+
+
+def _amounts(amounts: LimitAmounts) -> dict[str, Any]:
+    rates = {unit: {"amount": rate.amount, "window_s": rate.window_s} for unit, rate in amounts.rates.items()}
+    return rates if amounts.concurrent is None else {**rates, "concurrent": amounts.concurrent}
 
 
 def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
@@ -182,6 +188,8 @@ def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
     if budget.model_tokens is not None:
         rate = budget.model_tokens
         report["model_tokens"] = {"limit": rate.amount, "window_s": rate.window_s}
+    if budget.money is not None:
+        report["money"] = {"limit": budget.money.amount, "window_s": budget.money.window_s}
     return report
 
 

@@ -6,19 +6,18 @@ Profiles are learned by workers and read from the store about once a second; an 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
 from headgate.config.settings import GateSettings, WorkflowSettings
-from headgate.model.cost import CostHint, Estimate, Evidence, ResourceUse
+from headgate.errors import InvalidRequest
+from headgate.model.cost import NO_HINT, CostHint, Estimate, Evidence, ResourceUse
 from headgate.policy import cost_profile
 from headgate.policy.cost_profile import LEAST_ENDS, LEAST_OF_WORKFLOW, WHOLE, Profile
 from headgate.store.protocols import Store
 
 _PLAIN = WorkflowSettings()
-_HINTED = ("model_tokens", "money", "calls")
-NO_HINT = CostHint()
 
 
 class Estimates:
@@ -108,10 +107,7 @@ class Estimates:
         profile, _ = self._speaking(workflow, kind)
         budget = self._settings.workflows.get(workflow, _PLAIN).budget
         changes: dict[str, float] = {}
-        for name in _HINTED:
-            wanted = getattr(hint, name)
-            if wanted is None:
-                continue
+        for name, wanted in hint.given():
             least = 0.0 if profile is None else cost_profile.quantile(profile, name, high=False)
             changes[name] = _at_most(max(wanted, least), getattr(budget, name))
         stated = {name for name, value in changes.items() if value == getattr(hint, name)}
@@ -123,6 +119,21 @@ class Estimates:
             per_resource=_scaled(estimate, changes.get("model_tokens")),
             stated=estimate.stated - changes.keys() | stated,
         )
+
+
+def hint_of(cost: Mapping[str, float] | None) -> CostHint:
+    """What a caller says that a run will take.
+
+    Raises:
+        InvalidRequest: it names something else than model_tokens, money and calls.
+    """
+    if not cost:
+        return NO_HINT
+    known = [field.name for field in fields(CostHint)]
+    unknown = sorted(cost.keys() - set(known))
+    if unknown:
+        raise InvalidRequest([(f"cost.{name[:60]}", f"unknown; known: {', '.join(known)}") for name in unknown[:10]])
+    return CostHint(**cost)
 
 
 def _declared(settings: WorkflowSettings) -> Estimate:

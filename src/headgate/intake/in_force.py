@@ -32,9 +32,21 @@ class InForce:
         override = self.overrides.get(f"workflow:{workflow}")
         return declared if override is None or override.depth_to is None else override.depth_to
 
-    def rate(self, limit: str | None, declared: Rate) -> Rate:
+    def _of_limit(self, limit: str | None, tenant: str | None) -> Control | None:
+        """What is set on a named limit: for one tenant, or for all."""
+        if limit is None:
+            return None
+        own = None if tenant is None else self.overrides.get(f"limit:{limit}@{tenant}")
+        return own or self.overrides.get(f"limit:{limit}")
+
+    def places(self, limit: str | None, declared: int, tenant: str | None = None) -> int:
+        """How many runs of a named limit may be unfinished."""
+        override = self._of_limit(limit, tenant)
+        return declared if override is None or override.limit_to is None else override.limit_to
+
+    def rate(self, limit: str | None, declared: Rate, tenant: str | None = None) -> Rate:
         """The rate of a named limit."""
-        override = None if limit is None else self.overrides.get(f"limit:{limit}")
+        override = self._of_limit(limit, tenant)
         if override is None or override.rate_amount is None or override.rate_window_s is None:
             return declared
         return Rate(override.rate_amount, override.rate_window_s)

@@ -14,7 +14,8 @@ from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import InvalidRequest, UnknownWorkflow
 from headgate.intake.in_force import NOTHING, InForce
-from headgate.intake.limits import RuleBook, Rules
+from headgate.intake.limit_keys import Asked
+from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
 from headgate.intake.submission import Submission, check
 from headgate.model.canonical import digest
@@ -187,6 +188,7 @@ class Intake:
                 wanted.replay_of or "",
             )
         queue_deadline_ms = now_ms + rules.queue_ms
+        demand = self._demand(wanted, rules, text)
         return RunOffer(
             id=run_id,
             origin_id=wanted.origin_id or run_id,
@@ -207,7 +209,8 @@ class Intake:
             content_key=content_key,
             duplicates=workflow.duplicates,
             bounds=rules.bounds,
-            rates=self._book.for_user(rules, wanted.tenant, wanted.user),
+            rates=demand.rates,
+            needs=demand.needs,
             budget_calls=workflow.budget.calls,
             budget_model_tokens=None if workflow.budget.model_tokens is None else int(workflow.budget.model_tokens),
             budget_money=workflow.budget.money,
@@ -216,11 +219,18 @@ class Intake:
             assume=wanted.assume,
         )
 
+    def _demand(self, wanted: Submission, rules: Rules, text: str) -> Demand:
+        if not self._book.asks_for_estimates(rules):
+            return Demand(rules.rates)
+        estimate = self._outlook.estimates.of(wanted.workflow, len(text), wanted.cost)
+        asked = Asked(wanted.workflow, wanted.tenant, rules.lane, wanted.user, wanted.api_key, text)
+        return self._book.demand(rules, asked, estimate)
+
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._full_and_paused(refusal, paused)
-        elif refusal.reason is Reason.QUEUE_FULL:
+        elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY):
             rate = self._outlook.rate(workflow=wanted.workflow)
             room = refusal.limit if refusal.unit == "runs" else None
             refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate, room=room))

@@ -1,17 +1,43 @@
-"""Which bounds and rates a run must pass, looked up from the settings once per kind of run."""
+"""Which bounds, rates and holds a run must pass, looked up from the settings once per kind of run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-from headgate.config.settings import GateSettings, LimitRule, Mode, WhenFull, WorkflowSettings
+from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, Mode, WhenFull, WorkflowSettings
+from headgate.config.units import Rate
 from headgate.intake.in_force import NOTHING, InForce
+from headgate.intake.limit_keys import Asked, key_of
+from headgate.model.cost import Estimate
+from headgate.policy.holds import MEMORY, TOOL_CALLS, Need
 from headgate.policy.token_bucket import RateTake
 from headgate.store.protocols import DepthBound
 
 DEGRADE_FROM = 0.8
 """With ``when_full: degrade`` the rest of the queue is open only on the cheaper path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A rate, or a number of places, that still lacks the run's key or amount."""
+
+    prefix: str
+    paths: tuple[str, ...]
+    unit: str
+    rate: Rate | None
+    """``None``: ``places`` bounds unfinished runs."""
+    places: int = 0
+    burst: float | None = None
+    shadow: bool = False
+    resource: str = ""
+    """Counts only this resource; with ``resource`` among the paths, each for itself."""
+    label: str = ""
+    """The scope, where it is not the key."""
+    if_used: bool = False
+    """Only for runs that are known to use the resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +49,20 @@ class Rules:
     ahead_of: tuple[str, ...]
     bounds: tuple[DepthBound, ...]
     rates: tuple[RateTake, ...]
-    per_user: tuple[RateTake, ...]
-    """Templates whose key and name still lack the user."""
+    """Rates of runs whose key is known already."""
+    buckets: tuple[Bucket, ...]
+    """All others."""
     queue_ms: int
     weight: float
     sheddable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a run asks of rates and of what is held at once."""
+
+    rates: tuple[RateTake, ...]
+    needs: tuple[Need, ...] = ()
 
 
 class RuleBook:
@@ -38,6 +73,9 @@ class RuleBook:
         self._settings = settings
         self._lanes = tuple(settings.lanes)
         self._in_force = NOTHING
+        self._budget = tuple(_budget_buckets(settings))
+        self._models = tuple(_model_buckets(settings))
+        self._holds = settings.budget.memory is not None or settings.budget.tool_calls is not None
         self.rules = lru_cache(maxsize=4096)(self._rules)
 
     def use(self, in_force: InForce) -> None:
@@ -53,15 +91,22 @@ class RuleBook:
         waits = [workflow.queue.max_age]
         if lane_settings.max_wait is not None:
             waits.append(lane_settings.max_wait)
-        rates = [self._take(rule, name, tenant) for rule in self._matching(name, tenant) if rule.per != "user"]
-        per_user = [self._take(rule, name, tenant) for rule in self._matching(name, tenant) if rule.per == "user"]
+        asked = Asked(name, tenant, lane)
+        rates: dict[str, RateTake] = {}
+        buckets: list[Bucket] = []
+        for bucket in self._buckets(asked):
+            if bucket.unit == "runs" and bucket.rate is not None and _KNOWN.issuperset(bucket.paths):
+                for take in _takes(bucket, asked, Estimate()):
+                    rates.setdefault(take.key, take)
+            else:
+                buckets.append(bucket)
         return Rules(
             workflow=workflow,
             lane=lane,
             ahead_of=self._lanes[: self._lanes.index(lane)],
-            bounds=tuple(self._bounds(name, tenant, workflow)),
-            rates=tuple(rates),
-            per_user=tuple(per_user),
+            bounds=tuple(self._bounds(name, tenant, lane, workflow)),
+            rates=tuple(rates.values()),
+            buckets=(*buckets, *self._budget, *self._models),
             queue_ms=round(1000 * min(waits)),
             weight=settings.tenants[tenant].weight if tenant in settings.tenants else 1.0,
             sheddable=lane_settings.sheddable,
@@ -74,17 +119,50 @@ class RuleBook:
     def lanes(self) -> tuple[str, ...]:
         return self._lanes
 
-    def for_user(self, rules: Rules, tenant: str, user: str | None) -> tuple[RateTake, ...]:
-        """The rates of ``rules`` with those that are per user filled in; a run without a user has none of them."""
-        if user is None or not rules.per_user:
-            return rules.rates
-        mine = tuple(replace(take, key=f"{take.key}/{tenant}/{user}", name=f"user:{user}") for take in rules.per_user)
-        return (*rules.rates, *mine)
+    def asks_for_estimates(self, rules: Rules) -> bool:
+        """Whether what the run is expected to take matters."""
+        return self._holds or bool(rules.buckets)
+
+    def demand(self, rules: Rules, asked: Asked, estimate: Estimate) -> Demand:
+        """What the run takes: every level that fits it. A run without a user is not judged per user."""
+        rates = {take.key: take for take in rules.rates}
+        needs: dict[str, Need] = {}
+        for bucket in rules.buckets:
+            if bucket.rate is None:
+                found = key_of(bucket.paths, asked)
+                if found is not None:
+                    key = f"{bucket.prefix}/{found[0]}" if found[0] else bucket.prefix
+                    name = bucket.label or found[1]
+                    needs.setdefault(key, Need(key, name, "runs", 1, bucket.places, shadow=bucket.shadow))
+                continue
+            for take in _takes(bucket, asked, estimate):
+                rates.setdefault(take.key, take)
+        if self._holds:
+            needs |= {need.key: need for need in self._while_running(estimate)}
+        return Demand(tuple(rates.values()), tuple(needs.values()))
+
+    def _while_running(self, estimate: Estimate) -> Iterator[Need]:
+        budget, stated = self._settings.budget, estimate.stated
+        if budget.memory is not None and estimate.memory:
+            yield Need(MEMORY, "fleet", "memory", estimate.memory, budget.memory, running=True)
+        if budget.tool_calls is not None:
+            calls, most = self._tool_calls(estimate), budget.tool_calls
+            if calls:
+                said = "parallel" in stated
+                yield Need(TOOL_CALLS, "fleet", "tool_calls", calls, most, running=True, stated=said)
+
+    def _tool_calls(self, estimate: Estimate) -> int:
+        """Tool calls in flight at once: as declared; as learned it is the mean over a run's time in its slot. The
+        peak is bounded in each process, call by call."""
+        if "parallel" in estimate.stated or not estimate.wall_s:
+            return estimate.parallel if "parallel" in estimate.stated else 0
+        busy_s = sum(use.busy_s for name, use in estimate.per_resource.items() if name in self._settings.tools)
+        return math.ceil(busy_s / estimate.wall_s)
 
     def _default_lane(self) -> str:
         return "standard" if "standard" in self._settings.lanes else self._lanes[-1]
 
-    def _bounds(self, name: str, tenant: str, workflow: WorkflowSettings) -> list[DepthBound]:
+    def _bounds(self, name: str, tenant: str, lane: str, workflow: WorkflowSettings) -> list[DepthBound]:
         queue = workflow.queue
         depth = self._in_force.depth(name, queue.depth)
         degrade_from = None
@@ -95,29 +173,113 @@ class RuleBook:
         ]
         if queue.per_tenant is not None:
             bounds.append(DepthBound(f"tenant:{tenant}", workflow=name, tenant=tenant, depth=queue.per_tenant))
+        if (most := self._settings.lanes[lane].depth) is not None:
+            bounds.append(DepthBound(f"lane:{lane}", lane=lane, depth=most))
+        if (most := self._settings.budget.waiting) is not None:
+            bounds.append(DepthBound("fleet", lanes=self._lanes, depth=most))
         return bounds
 
-    def _matching(self, name: str, tenant: str) -> list[LimitRule]:
-        return [
-            rule
-            for rule in self._settings.limits
-            if rule.runs is not None and rule.workflow in (None, name) and rule.tenant in (None, tenant)
-        ]
+    def _buckets(self, asked: Asked) -> Iterator[Bucket]:
+        for rule in self._settings.limits:
+            fits = (
+                rule.workflow in (None, asked.workflow)
+                and rule.tenant in (None, asked.tenant)
+                and rule.lane in (None, asked.lane)
+            )
+            if not fits:
+                continue
+            yield from self._of_rule(rule, rule.amounts, rule.paths, asked.tenant, "")
+            if rule.total is not None:
+                per = rule.per if isinstance(rule.per, str) else "+".join(rule.per)
+                yield from self._of_rule(rule, rule.total, (), asked.tenant, f"total:{per}")
 
-    def _take(self, rule: LimitRule, name: str, tenant: str) -> RateTake:
-        if rule.runs is None:
-            raise ValueError("only rules with a rate of runs are judged at intake")
-        of = (
-            f"runs/{rule.runs.amount:g}/{rule.runs.window_s:g}/{rule.per}/{rule.workflow or '*'}/{rule.tenant or '*'}"
+    def _of_rule(
+        self, rule: LimitRule, amounts: LimitAmounts, paths: tuple[str, ...], tenant: str, label: str
+    ) -> Iterator[Bucket]:
+        """The buckets of a rule, named by the declared amounts, so that they stay the same under an override."""
+        own = LimitAmounts()
+        if not label and rule.of_tenant and rule.name is not None and tenant in self._settings.tenants:
+            own = self._settings.tenants[tenant].limits.get(rule.name, own)
+        who = tenant if rule.of_tenant and not label else None
+        per = rule.per if isinstance(rule.per, str) else "+".join(rule.per)
+        scope = f"{per}/{rule.workflow or '*'}/{rule.tenant or '*'}"
+        scope += "".join(f"/{part}" for part in (rule.lane, rule.resource, label) if part)
+        shadow = rule.mode is Mode.SHADOW
+        first = next(iter(amounts.rates), None)
+        for unit, declared in amounts.rates.items():
+            base = own.rates.get(unit, declared)
+            rate = self._in_force.rate(rule.name, base, who) if unit == first and not label else base
+            yield Bucket(
+                prefix=f"{unit}/{declared.amount:g}/{declared.window_s:g}/{scope}",
+                paths=paths,
+                unit=unit,
+                rate=rate,
+                burst=rule.burst if rate == declared else None,
+                shadow=shadow,
+                resource=rule.resource or "",
+                label=label,
+            )
+        if amounts.concurrent is not None:
+            places = own.concurrent or amounts.concurrent
+            if not label:
+                places = self._in_force.places(rule.name, places, who)
+            yield Bucket(f"concurrent/{scope}", paths, "runs", None, places=places, shadow=shadow, label=label)
+
+
+_KNOWN = frozenset({"workflow", "tenant", "lane"})
+
+
+def _budget_buckets(settings: GateSettings) -> Iterator[Bucket]:
+    budget = settings.budget
+    for unit, rate in (("model_tokens", budget.model_tokens), ("money", budget.money)):
+        if rate is not None:
+            yield Bucket(f"budget/{unit}", (), unit, rate, label="fleet")
+
+
+def _model_buckets(settings: GateSettings) -> Iterator[Bucket]:
+    for name, model in settings.models.items():
+        if model.model_tokens is not None:
+            yield Bucket(
+                f"model_tokens/{name}", (), "model_tokens", model.model_tokens, resource=name,
+                label=f"resource:{name}", if_used=True,
+            )  # fmt: skip
+
+
+def _takes(bucket: Bucket, asked: Asked, estimate: Estimate) -> Iterator[RateTake]:
+    """The bucket's takes for one run: one, or one per resource that it is expected to use."""
+    if bucket.rate is None:
+        return
+    resources: Sequence[str] = (bucket.resource,)
+    if "resource" in bucket.paths and not bucket.resource:
+        resources = tuple(estimate.per_resource)
+    for resource in resources:
+        found = key_of(bucket.paths, asked, resource=resource)
+        if found is None:
+            continue
+        use = estimate.per_resource.get(resource)
+        if bucket.if_used and (use is None or not use.model_tokens):
+            continue
+        size = bucket.rate.amount if bucket.burst is None else bucket.burst
+        yield RateTake(
+            key=f"{bucket.prefix}/{found[0]}" if found[0] else bucket.prefix,
+            name=bucket.label or found[1],
+            per_window=bucket.rate.amount,
+            window_ms=1000 * bucket.rate.window_s,
+            amount=_amount(bucket.unit, resource, estimate, size),
+            burst=bucket.burst,
+            unit=bucket.unit,
+            shadow=bucket.shadow,
+            of=resource,
         )
-        rate = self._in_force.rate(rule.name, rule.runs)  # the bucket, named by the declared rate, stays the same
-        who = {"fleet": "", "workflow": name, "tenant": tenant, "user": ""}[rule.per]
-        label = {"fleet": "fleet", "workflow": f"workflow:{name}", "tenant": f"tenant:{tenant}", "user": "user"}
-        return RateTake(
-            key=f"{of}/{who}" if who else of,
-            name=label[rule.per],
-            per_window=rate.amount,
-            window_ms=1000 * rate.window_s,
-            burst=rule.burst if rate == rule.runs else None,
-            shadow=rule.mode is Mode.SHADOW,
-        )
+
+
+def _amount(unit: str, resource: str, estimate: Estimate, size: float) -> float:
+    """How much of a rate a run is expected to take. What was only learned never asks for more than the bucket holds:
+    the rest is charged when it is known."""
+    if unit == "runs":
+        return 1.0
+    if resource:
+        use = estimate.per_resource.get(resource)
+        return 0.0 if use is None else min(size, float(getattr(use, unit)))
+    amount = float(getattr(estimate, unit))
+    return amount if unit in estimate.stated else min(size, amount)

@@ -7,9 +7,11 @@ from typing import Any
 
 from headgate.errors import InvalidRequest, StepNotSerializable
 from headgate.model.canonical import encode
+from headgate.model.cost import NO_HINT, CostHint
 
 NAME_MAX = 128
 KEY_MAX = 255
+COST_MAX = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Submission:
     """Replays only: the first run of the chain."""
     assume: str | None = None
     """Replays only: ``done`` or ``not_done``."""
+    cost: CostHint = NO_HINT
+    """What the caller says it will take."""
+    api_key: str | None = None
+    """The id of the API key it came with."""
     input_text: str | None = None
     """The input as canonical JSON text, if the caller has it already; ``input`` is ignored then."""
 
@@ -47,6 +53,9 @@ def check(submission: Submission, *, max_bytes: int) -> str:
         _check_name(problems, "user", submission.user, NAME_MAX)
     if submission.idempotency_key is not None:
         _check_name(problems, "idempotency_key", submission.idempotency_key, KEY_MAX)
+    for quantity, value in submission.cost.given():
+        if not _is_amount(value):
+            problems.append((f"cost.{quantity}", "must be a number above 0"))
     if submission.assume not in (None, "done", "not_done"):
         problems.append(("assume", "must be 'done' or 'not_done'"))
     text = submission.input_text
@@ -69,6 +78,10 @@ def check(submission: Submission, *, max_bytes: int) -> str:
     if size > max_bytes:
         raise InvalidRequest([("input", f"has {size} bytes; the limit is {max_bytes}")], reason="too_large")
     return text
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= COST_MAX
 
 
 def _check_name(problems: list[tuple[str, str]], field: str, value: object, most: int) -> None:

@@ -61,6 +61,14 @@ class CostHint:
     money: float | None = None
     calls: float | None = None
 
+    def given(self) -> list[tuple[str, float]]:
+        """The quantities that are said, by name."""
+        every = (("model_tokens", self.model_tokens), ("money", self.money), ("calls", self.calls))
+        return [(name, value) for name, value in every if value is not None]
+
+
+NO_HINT = CostHint()
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -22,9 +22,13 @@ KEPT_MS = 30_000
 """A keeper that was not looked at for so long (its workflow is paused, nobody carries it out) keeps nothing."""
 
 
+MEMORY, TOOL_CALLS = "budget/memory", "budget/tool_calls"
+"""Keys of what running runs share in the whole fleet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
-    """So much of the thing named ``key``, of which there is ``most`` in all. Whole numbers, so that sums are exact."""
+    """So much of the thing named ``key``, of which there is ``most``. Whole numbers, so that sums are exact."""
 
     key: str
     name: str

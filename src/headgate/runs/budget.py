@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.config.settings import FleetBudget
 from headgate.model.run import RunRecord
+from headgate.policy.holds import MEMORY, TOOL_CALLS
 from headgate.policy.run_budget import Ceiling, Remaining, RunBudget
 from headgate.store.protocols import Ceilings, Claim, Runs
 
@@ -62,3 +64,9 @@ def _ceiling(run: RunRecord) -> Ceiling:
     wall_ms = run.budget_wall_ms
     wall_s = None if wall_ms is None else wall_ms / 1000
     return Ceiling(run.budget_calls, run.budget_model_tokens, run.budget_money, wall_s)
+
+
+def shared_by_running(budget: FleetBudget) -> dict[str, int]:
+    """What there is of each thing that running runs share."""
+    limits = {MEMORY: budget.memory, TOOL_CALLS: budget.tool_calls}
+    return {key: most for key, most in limits.items() if most is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from headgate.clock import Clock
@@ -19,6 +19,7 @@ from headgate.guard.registry import Resources
 from headgate.observe.bus import EventBus
 from headgate.policy.pause import HeldBack, nothing_held
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
+from headgate.runs.budget import shared_by_running
 from headgate.runs.carrier import Carrier
 from headgate.runs.degrading import Ladders
 from headgate.runs.executor import Executor
@@ -95,6 +96,7 @@ class Worker:
         )
         self._lanes = LaneScheduler(settings.lanes)
         self._held_back = held_back
+        self._shared = shared_by_running(settings.budget)
         self._trusted_s = trusted_s(settings.workers.lease)
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -225,7 +227,7 @@ class Worker:
         carrier = self._carrier
         if not carrier.room:
             return None
-        return self._lanes.request(
+        request = self._lanes.request(
             owner=self.owner,
             now_ms=self._clock.now_ms(),
             lease_ms=round(1000 * self._settings.workers.lease),
@@ -235,6 +237,7 @@ class Worker:
             max_running=self._settings.budget.runs,
             held_back=self._held_back(),
         )
+        return replace(request, most=self._shared) if request is not None and self._shared else request
 
     def _take(self, claims: Sequence[Claim], sent: float) -> None:
         if not claims:

@@ -11,13 +11,15 @@ from typing import Any
 from headgate.config.units import parse_duration
 from headgate.errors import InvalidRequest, StepNotSerializable
 from headgate.intake import Submission
+from headgate.intake.estimates import hint_of
 from headgate.model.canonical import encode
+from headgate.model.cost import NO_HINT, CostHint
 from headgate.model.reason import Reason
 from headgate.server.answers import ProblemError, problem
-from headgate.server.auth import Caller
+from headgate.server.auth import LOCAL_ADMIN, Caller
 from headgate.server.strict_json import BadJson, read
 
-FIELDS = ("workflow", "input", "tenant", "user", "lane", "deadline", "idempotency_key")
+FIELDS = ("workflow", "input", "tenant", "user", "lane", "deadline", "idempotency_key", "cost")
 LONGEST_DEADLINE_S = 366 * 86400
 _SHORT_TEXT = 128
 _KEY_MAX = 255
@@ -43,6 +45,7 @@ def read_submission(body: bytes, headers: Mapping[bytes, bytes], caller: Caller,
         problems.append(("workflow", "is required: the name of a workflow"))
     key = _key(problems, fields.get("idempotency_key"), headers.get(b"idempotency-key"))
     deadline_ms = _deadline_ms(problems, fields.get("deadline"), now_ms)
+    hint = _cost(problems, fields.get("cost"))
     text = "null"
     try:
         text = encode(fields.get("input"), what="input")
@@ -57,8 +60,23 @@ def read_submission(body: bytes, headers: Mapping[bytes, bytes], caller: Caller,
         lane=fields.get("lane"),
         deadline_ms=deadline_ms,
         idempotency_key=key,
+        cost=hint,
+        api_key=None if caller == LOCAL_ADMIN else caller.key_id,
         input_text=text,
     )
+
+
+def _cost(problems: Problems, value: Any) -> CostHint:
+    if value is None:
+        return NO_HINT
+    if not isinstance(value, dict):
+        problems.append(("cost", 'must be an object, for example {"model_tokens": 20000}'))
+        return NO_HINT
+    try:
+        return hint_of(value)
+    except InvalidRequest as error:
+        problems.extend(error.problems)
+        return NO_HINT
 
 
 def whose(caller: Caller, named: str | None) -> str:

@@ -31,6 +31,11 @@ class RunRequest(Shape):
         max_length=255,
         description="The same key and body lead to the same run. Also as the header Idempotency-Key.",
     )
+    cost: dict[str, float] | None = Field(
+        default=None,
+        description="What the run will take, as far as you know: model_tokens, money, calls.",
+        examples=[{"model_tokens": 20000}],
+    )
 
 
 class Accepted(Shape):
@@ -38,8 +43,10 @@ class Accepted(Shape):
 
     id: str
     state: RunState
+    reason: str | None = Field(description="Why it is held back, if it is: `delayed` or `debounced`.")
     position: int = Field(description="Runs that will start before it.")
     eta_s: float | None = Field(description="Seconds until it should start; null while unknown.")
+    available_at: str | None = Field(description="It is not started before.")
     lane: str
     deadline: str | None
     workflow: str
