@@ -1,0 +1,134 @@
+"""Which running run makes room for a waiting run of a higher lane, if any does.
+
+Decides: for which lane's head of line room is to be made (`wanted`), which run is asked to stop at its next step
+(`victim`), and whether a worker may ask once more at this moment (`may_ask`).
+
+Source: cooperative preemption at safe points. The run stops between two steps, what it did is remembered, and it goes
+on from there. Among the runs that may be asked the cheapest to stop is taken, by lane first: the choice of least
+wasted work of schedulers that preempt by recomputation.
+
+Inputs: the heads of the lanes and how long they have waited, how many runs each lane carries and is entitled to on
+this worker, and of each running run its lane, what it would do again, how far its next safe point is, how far it is
+from its end, and how often it was preempted.
+
+Invariants: only a run of a strictly lower lane is asked, never one inside a ``once`` call or near its end, never one
+more often than ``per_run`` times or sooner than ``every_s`` after the last time; no lane falls below its entitlement
+(rounded down) by it. A worker asks at most ``per_minute`` times in a minute.
+
+Trade-off: a lane that uses its share in full is not preempted for a higher one, however long that waits: shares are
+promises too. Steps that take long make the handover slow; nothing is cancelled to make it faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+NEAR_END = 0.8
+"""From this part of its usual calls on a run is spared. One that made all of them and goes on is not near its end."""
+MINUTE_S = 60.0
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is preempted. Times are seconds."""
+
+    after_s: float = 2.0
+    """A higher run has to have waited so long, if its lane has its share already."""
+    per_run: int = 3
+    every_s: float = 60.0
+    """Between two preemptions of one run."""
+    per_minute: int = 30
+    """Of one worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The next run of a lane that waits. ``rank`` is the lane's place in the file; 0 is the highest."""
+
+    lane: str
+    rank: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A running run. Times are seconds."""
+
+    key: int
+    """Whatever names it for the caller."""
+    lane: str
+    rank: int
+    redo_s: float = 0.0
+    """Time since its last remembered step outside of calls: this would be done again."""
+    to_step_s: float = 0.0
+    """Until its next safe point, as far as one can tell."""
+    remaining_s: float | None = None
+    """Until its end; ``None``: unknown."""
+    done: float | None = None
+    """The part of its usual calls that it made, 0..1; ``None``: unknown."""
+    preemptions: int = 0
+    since_s: float | None = None
+    """Since it was last preempted or asked to; ``None``: never."""
+    spared: bool = False
+    """Inside a ``once`` call, stopping already, or of a lane that is not to be preempted."""
+
+    @property
+    def cost_s(self) -> float:
+        """What stopping it costs: work done twice, and time until its slot is free."""
+        return self.redo_s + self.to_step_s
+
+    @property
+    def near_end(self) -> bool:
+        """Whether its slot comes back by itself about as soon."""
+        if self.done is not None and NEAR_END <= self.done < 1.0:
+            return True
+        return self.remaining_s is not None and 0 < self.remaining_s <= self.to_step_s
+
+
+def wanted(
+    heads: Sequence[Head],
+    running: Mapping[str, int],
+    entitled: Mapping[str, float],
+    bounds: Bounds,
+    *,
+    others_s: float,
+) -> Head | None:
+    """The highest head of line for which room is to be made; ``None``: nobody's.
+
+    A lane below its entitlement is helped once the others of the fleet could have taken its run (``others_s``), any
+    other one after ``after_s``.
+    """
+    for head in sorted(heads, key=lambda head: head.rank):
+        short = running.get(head.lane, 0) < entitled.get(head.lane, 0.0) - _ROUNDING
+        if head.waited_s >= (min(bounds.after_s, others_s) if short else bounds.after_s):
+            return head
+    return None
+
+
+def victim(
+    candidates: Sequence[Candidate],
+    head: Head,
+    running: Mapping[str, int],
+    entitled: Mapping[str, float],
+    bounds: Bounds,
+) -> Candidate | None:
+    """The run that makes room for ``head``: of the lowest lane, and of those the cheapest to stop."""
+    fit = [
+        one
+        for one in candidates
+        if one.rank > head.rank
+        and not one.spared
+        and not one.near_end
+        and one.preemptions < bounds.per_run
+        and (one.since_s is None or one.since_s >= bounds.every_s)
+        and running.get(one.lane, 0) > math.floor(entitled.get(one.lane, 0.0) + _ROUNDING)
+    ]
+    return min(fit, key=lambda one: (-one.rank, one.cost_s, one.preemptions, one.key), default=None)
+
+
+def may_ask(asked_s: Sequence[float], now_s: float, bounds: Bounds) -> bool:
+    """Whether a worker that asked at those moments may ask once more."""
+    return sum(1 for at_s in asked_s if now_s - at_s < MINUTE_S) < bounds.per_minute

@@ -1,0 +1,136 @@
+"""Preemption: who makes room for whom, and that it stays within its bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.policy.preemption import Bounds, Candidate, Head, may_ask, victim, wanted
+
+BOUNDS = Bounds()
+ENTITLED = {"critical": 2.0, "standard": 6.0, "background": 2.0}
+RANKS = {lane: rank for rank, lane in enumerate(ENTITLED)}
+FULL = {"background": 10}
+HEAD = Head("critical", 0, 5.0)
+
+
+def candidate(key: int = 1, lane: str = "background", **fields: object) -> Candidate:
+    return replace(Candidate(key, lane, RANKS[lane]), **fields)  # type: ignore[arg-type]
+
+
+def test_the_highest_head_that_has_waited_long_enough_is_helped() -> None:
+    heads = [Head("standard", 1, 9.0), Head("critical", 0, 1.5)]
+    assert wanted(heads, FULL, ENTITLED, BOUNDS, others_s=1.2) == heads[1]
+    assert wanted(heads, FULL, ENTITLED, BOUNDS, others_s=1.6) == heads[0]
+
+
+def test_a_lane_with_its_share_waits_for_the_longer_time() -> None:
+    running = {"critical": 2, "background": 8}
+    assert wanted([Head("critical", 0, 1.9)], running, ENTITLED, BOUNDS, others_s=1.0) is None
+    assert wanted([Head("critical", 0, 2.0)], running, ENTITLED, BOUNDS, others_s=1.0) is not None
+
+
+def test_nobody_waits_longer_than_the_longer_time_because_others_are_slow() -> None:
+    assert wanted([Head("critical", 0, 2.0)], FULL, ENTITLED, BOUNDS, others_s=50.0) is not None
+
+
+def test_the_lowest_lane_goes_first_then_the_cheapest_to_stop() -> None:
+    running = {"standard": 8, "background": 3}
+    cheap = candidate(1, "standard", to_step_s=0.1)
+    far, near = candidate(2, to_step_s=9.0), candidate(3, to_step_s=3.0, redo_s=1.0)
+    assert victim([cheap, far, near], HEAD, running, ENTITLED, BOUNDS) == near
+    assert victim([cheap, far], HEAD, running, ENTITLED, BOUNDS) == far
+    assert victim([cheap], HEAD, running, ENTITLED, BOUNDS) == cheap
+
+
+def test_runs_near_their_end_are_spared_but_not_those_that_overrun() -> None:
+    assert victim([candidate(done=0.9)], HEAD, FULL, ENTITLED, BOUNDS) is None
+    assert victim([candidate(remaining_s=1.0, to_step_s=2.0)], HEAD, FULL, ENTITLED, BOUNDS) is None
+    overrun = candidate(done=1.0, remaining_s=0.0)
+    assert victim([overrun], HEAD, FULL, ENTITLED, BOUNDS) == overrun
+
+
+def test_a_lane_within_its_share_is_left_alone() -> None:
+    assert victim([candidate()], HEAD, {"background": 2}, ENTITLED, BOUNDS) is None
+    assert victim([candidate()], HEAD, {"background": 1}, {"background": 0.1}, BOUNDS) is not None
+
+
+def test_a_worker_asks_so_often_in_a_minute() -> None:
+    bounds = Bounds(per_minute=2)
+    assert may_ask([0.0], 10.0, bounds)
+    assert not may_ask([0.0, 5.0], 10.0, bounds)
+    assert may_ask([0.0, 5.0], 60.0, bounds)
+
+
+seconds = st.floats(0, 100)
+candidates = st.builds(
+    lambda lane, rest: replace(Candidate(0, lane, RANKS[lane]), **rest),
+    st.sampled_from(list(ENTITLED)),
+    st.fixed_dictionaries(
+        {
+            "key": st.integers(0, 1000),
+            "redo_s": seconds,
+            "to_step_s": seconds,
+            "remaining_s": st.none() | seconds,
+            "done": st.none() | st.floats(0, 1),
+            "preemptions": st.integers(0, 5),
+            "since_s": st.none() | st.floats(0, 120),
+            "spared": st.booleans(),
+        }
+    ),
+)
+
+
+@given(
+    st.lists(candidates, max_size=12),
+    st.sampled_from(list(ENTITLED)),
+    st.dictionaries(st.sampled_from(list(ENTITLED)), st.integers(0, 10)),
+    st.integers(1, 4),
+    st.floats(1, 90),
+)
+def test_what_is_taken_is_always_allowed_and_never_dearer_than_another_of_its_lane(
+    running_runs: list[Candidate], lane: str, running: dict[str, int], per_run: int, every_s: float
+) -> None:
+    head, bounds = Head(lane, RANKS[lane], 5.0), Bounds(per_run=per_run, every_s=every_s)
+
+    def allowed(one: Candidate) -> bool:
+        return (
+            one.rank > head.rank
+            and not one.spared
+            and not one.near_end
+            and one.preemptions < per_run
+            and (one.since_s is None or one.since_s >= every_s)
+            and running.get(one.lane, 0) - 1 >= math.floor(ENTITLED[one.lane])
+        )
+
+    taken = victim(running_runs, head, running, ENTITLED, bounds)
+    fit = [one for one in running_runs if allowed(one)]
+    if taken is None:
+        assert not fit
+        return
+    assert allowed(taken)
+    assert taken.rank == max(one.rank for one in fit)
+    assert taken.cost_s == min(one.cost_s for one in fit if one.rank == taken.rank)
+
+
+@given(st.lists(st.floats(0, 300), max_size=200), st.integers(1, 40))
+def test_no_minute_sees_more_than_was_allowed(moments: list[float], per_minute: int) -> None:
+    bounds, asked = Bounds(per_minute=per_minute), list[float]()
+    for now in sorted(moments):
+        if may_ask(asked, now, bounds):
+            asked.append(now)
+    assert all(sum(1 for other in asked if 0 <= other - one < 60) <= per_minute for one in asked)
+
+
+def test_a_run_is_preempted_so_often_and_no_more() -> None:
+    now, last, times = 0.0, None, 0
+    while now < 3600:
+        one = candidate(preemptions=times, since_s=None if last is None else now - last)
+        if victim([one], HEAD, FULL, ENTITLED, BOUNDS) is not None:
+            assert last is None or now - last >= 60
+            last, times = now, times + 1
+        now += 1
+    assert times == BOUNDS.per_run
