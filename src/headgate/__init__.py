@@ -8,6 +8,7 @@ from headgate.config.settings import GateSettings
 from headgate.errors import (
     ApprovalDenied,
     BudgetExhausted,
+    ChildFailed,
     ConfigError,
     Expired,
     HeadgateError,
@@ -28,10 +29,12 @@ from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.model.step import Effect
 from headgate.runs.context import Run
+from headgate.runs.spawning import SubRun
 
 __all__ = [
     "Gate",
     "Run",
+    "SubRun",
     "GateSettings",
     "Effect",
     "Reason",
@@ -46,6 +49,7 @@ __all__ = [
     "Expired",
     "LeaseLost",
     "BudgetExhausted",
+    "ChildFailed",
     "LoopDetected",
     "UnusableResult",
     "ApprovalDenied",

@@ -120,16 +120,18 @@ class LoopDetected(HeadgateError):
     """A call was not made, because the run made it again and again without getting anywhere.
 
     Attributes:
-        why: ``failing``, ``repetition``, ``ping_pong`` or ``cycle``.
-        count: how often so far; ``stop_at``: where the run is stopped.
+        why: ``failing``, ``repetition``, ``ping_pong``, ``cycle``, or ``recursion`` for a sub-run that stands above
+            itself.
+        count: how often so far; ``stop_at``: where the run is stopped, if it is.
     """
 
-    def __init__(self, call: str, *, why: str, count: int, stop_at: int) -> None:
+    def __init__(self, call: str, *, why: str, count: int, stop_at: int | None = None) -> None:
         self.call = call
         self.why = why
         self.count = count
         self.stop_at = stop_at
-        super().__init__(f"{call}: refused as a loop ({why}, {count} times; the run is stopped at {stop_at})")
+        end = "" if stop_at is None else f"; the run is stopped at {stop_at}"
+        super().__init__(f"{call}: refused as a loop ({why}, {count} times{end})")
 
     def as_tool_result(self) -> str:
         """JSON that a model can act on: not executed, why, what to do instead."""
@@ -164,6 +166,26 @@ class ApprovalDenied(HeadgateError):
         self.queue = queue
         self.reason = reason
         super().__init__(f"approval in {queue!r} was not given: {reason}")
+
+
+class ChildFailed(HeadgateError):
+    """A sub-run ended without success.
+
+    Attributes:
+        run_id: the sub-run. workflow: its workflow.
+        state: ``failed``, ``cancelled`` or ``expired``.
+        reason: a `headgate.Reason` value: why it ended.
+        detail: words for people.
+    """
+
+    def __init__(self, workflow: str, run_id: str, *, state: str, reason: str, detail: str | None = None) -> None:
+        self.workflow = workflow
+        self.run_id = run_id
+        self.state = str(state)
+        self.reason = str(reason)
+        self.detail = detail
+        first = "" if not detail else f": {detail.splitlines()[0]}"
+        super().__init__(f"the sub-run {run_id} ({workflow}) ended as {self.state}, {self.reason}{first}")
 
 
 class UnknownOutcome(HeadgateError):

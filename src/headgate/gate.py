@@ -30,6 +30,7 @@ from headgate.model.run import RunRecord
 from headgate.observe.bus import EventBus
 from headgate.observe.metrics import Metrics
 from headgate.runs.awaiting import Endings
+from headgate.runs.children import ChildRequest
 from headgate.runs.raising import Raised, raise_budget
 from headgate.runs.registry import WorkflowRegistry
 from headgate.runs.upkeep import Upkeep
@@ -203,6 +204,7 @@ class Gate:
                 owner=self.owner,
                 pressure=lambda: self.outlook.pressure.level,
                 held_back=lambda: self.controls.in_force.held_back,
+                door=self._take_in,
             )
             await self.worker.start()
             self.outlook.worker_here = True
@@ -252,6 +254,25 @@ class Gate:
                 advice=answer.detail,
             )
         self.poke()
+        return answer
+
+    async def _take_in(self, request: ChildRequest) -> Admission | Refusal:
+        """Ask for a sub-run, for a run that this process carries out."""
+        answer = await self.intake.submit(
+            Submission(
+                workflow=request.workflow,
+                input_text=request.input_text,
+                tenant=request.tenant,
+                user=request.user,
+                lane=request.lane,
+                deadline_ms=request.deadline_ms,
+                latest_ms=request.latest_ms,
+                grant=request.grant,
+                spawn=request.spawn,
+            )
+        )
+        if not isinstance(answer, Refusal):
+            self.poke()
         return answer
 
     async def cancel(self, run_id: str, *, tenant: str | None = None, detail: str = "cancelled") -> RunRecord | None:

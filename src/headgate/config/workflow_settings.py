@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from headgate.config.fields import Count, Name, Settings
 from headgate.config.units import Amount, Knob, Number, Seconds, Share, Size, Whole
 from headgate.model.duplicates import Duplicates
+from headgate.policy.run_budget import Ceiling
 
 
 class RunQueueSettings(Settings):
@@ -31,12 +32,24 @@ class RunBudget(Settings):
     calls: Count = 1000
     wall: Seconds | None = None
     """Running time: what workers spend on it, without its waits in line or suspended."""
+    fan_out: Count = 100
+    """Sub-runs that it may spawn itself."""
+    depth: Annotated[Whole, Field(ge=1, le=100)] = 5
+    """Generations of sub-runs below the run that was submitted."""
+    descendants: Count = 1000
+    """Sub-runs of its whole tree, from the run that was submitted down."""
     step_payload: Annotated[Size, Field(le=4 * 1024 * 1024)] = 4 * 1024 * 1024
     """Largest result of one call, as JSON."""
     at_ceiling: Literal["pause", "fail"] = "pause"
     """``pause``: the run is suspended until somebody raises the ceiling; ``fail``: the call raises."""
     patience: Seconds = 4 * 3600.0
     """How long a paused run waits before it becomes a dead letter."""
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """What one run may use of it."""
+        tokens = None if self.model_tokens is None else int(self.model_tokens)
+        return Ceiling(self.calls, tokens, self.money, self.wall)
 
 
 class ExpectedCost(Settings):

@@ -82,8 +82,10 @@ class Intake:
         deadline_ms = wanted.deadline_ms
         if deadline_ms is None and rules.workflow.deadline is not None:
             deadline_ms = now_ms + round(1000 * rules.workflow.deadline)
+        if wanted.latest_ms is not None:
+            deadline_ms = wanted.latest_ms if deadline_ms is None else min(deadline_ms, wanted.latest_ms)
         early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
-        if early is not None and wanted.idempotency_key is None:
+        if early is not None and wanted.idempotency_key is None and wanted.spawn is None:
             return self._refused(wanted, rules, early)
         offer = self._offer(wanted, rules, text, now_ms, deadline_ms)
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
@@ -189,6 +191,7 @@ class Intake:
             )
         queue_deadline_ms = now_ms + rules.queue_ms
         demand = self._demand(wanted, rules, text)
+        budget = wanted.grant or workflow.budget.ceiling
         return RunOffer(
             id=run_id,
             origin_id=wanted.origin_id or run_id,
@@ -211,12 +214,13 @@ class Intake:
             bounds=rules.bounds,
             rates=demand.rates,
             needs=demand.needs,
-            budget_calls=workflow.budget.calls,
-            budget_model_tokens=None if workflow.budget.model_tokens is None else int(workflow.budget.model_tokens),
-            budget_money=workflow.budget.money,
-            budget_wall_ms=None if workflow.budget.wall is None else round(1000 * workflow.budget.wall),
+            budget_calls=budget.calls,
+            budget_model_tokens=None if budget.model_tokens is None else int(budget.model_tokens),
+            budget_money=budget.money,
+            budget_wall_ms=None if budget.wall_s is None else round(1000 * budget.wall_s),
             ahead_of=rules.ahead_of,
             assume=wanted.assume,
+            spawn=wanted.spawn,
         )
 
     def _demand(self, wanted: Submission, rules: Rules, text: str) -> Demand:

@@ -8,6 +8,8 @@ from typing import Any
 from headgate.errors import InvalidRequest, StepNotSerializable
 from headgate.model.canonical import encode
 from headgate.model.cost import NO_HINT, CostHint
+from headgate.policy.run_budget import Ceiling
+from headgate.store.protocols import Spawn
 
 NAME_MAX = 128
 KEY_MAX = 255
@@ -33,6 +35,12 @@ class Submission:
     """Replays only: the first run of the chain."""
     assume: str | None = None
     """Replays only: ``done`` or ``not_done``."""
+    spawn: Spawn | None = None
+    """Sub-runs only, as the next two."""
+    grant: Ceiling | None = None
+    """Its ceilings, in place of its workflow's."""
+    latest_ms: int | None = None
+    """Its parent's deadline, which is never passed."""
     cost: CostHint = NO_HINT
     """What the caller says it will take."""
     api_key: str | None = None

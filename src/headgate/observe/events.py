@@ -49,6 +49,8 @@ _ALL = (
           *_WHOSE, "resource", "outcome", "reason", "count", decision=True),
     _spec("context_window", "A model call's prompt took 80 % or more of its context window.", *_WHOSE, "resource",
           "used", "limit", decision=True),
+    _spec("run_spawned", "A run spawned a sub-run, `child_id`. `depth`: generations below a run that was submitted.",
+          *_WHOSE, "child_id", "child_workflow", "depth"),
     _spec("run_released", "A worker put a run back in line unharmed.", *_WHOSE, "reason", "term", decision=True),
     _spec("run_rescued", "A run was taken back from a worker that vanished. `outcome`: the state it is in now.",
           *_WHOSE, "outcome", "reason", "crashes", decision=True),

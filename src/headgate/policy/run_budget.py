@@ -84,6 +84,18 @@ def _duration(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """What the sub-runs of a run take of its budget: what unfinished ones may use, and what ended ones used."""
+
+    calls: int = 0
+    model_tokens: int = 0
+    money: float = 0.0
+
+
+NOTHING_BELOW = Below()
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """What one call has taken in advance."""
 
@@ -94,7 +106,7 @@ class Hold:
 class RunBudget:
     """The account of one run. Moments are seconds on one monotonic scale."""
 
-    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_money", "_model_tokens", "ceiling",
+    __slots__ = ("_held_money", "_held_tokens", "_model_calls", "_model_money", "_model_tokens", "below", "ceiling",
                  "used_calls", "used_model_tokens", "used_money", "used_wall_s")  # fmt: skip
 
     def __init__(
@@ -112,6 +124,7 @@ class RunBudget:
         self.used_model_tokens = used_model_tokens
         self.used_money = used_money
         self.used_wall_s = used_wall_s
+        self.below = NOTHING_BELOW
         self._held_tokens = 0.0
         self._held_money = 0.0
         self._model_calls = 0
@@ -123,9 +136,9 @@ class RunBudget:
         ceiling = self.ceiling
         tokens, money, wall_s = ceiling.model_tokens, ceiling.money, ceiling.wall_s
         return Remaining(
-            None if ceiling.calls is None else max(0, ceiling.calls - self.used_calls),
-            None if tokens is None else max(0, int(tokens - self.used_model_tokens - self._held_tokens)),
-            None if money is None else max(0.0, money - self.used_money - self._held_money),
+            None if ceiling.calls is None else max(0, ceiling.calls - self._calls),
+            None if tokens is None else max(0, int(tokens - self._tokens)),
+            None if money is None else max(0.0, money - self._money),
             None if wall_s is None else max(0.0, wall_s - self.used_wall_s - ran_s),
             None if deadline_s is None else max(0.0, deadline_s),
         )
@@ -152,18 +165,18 @@ class RunBudget:
             BudgetExhausted: a ceiling has no room for it.
         """
         ceiling = self.ceiling
-        if ceiling.calls is not None and self.used_calls + 1 > ceiling.calls:
-            raise BudgetExhausted("calls", limit=ceiling.calls, used=self.used_calls)
+        if ceiling.calls is not None and self._calls + 1 > ceiling.calls:
+            raise BudgetExhausted("calls", limit=ceiling.calls, used=self._calls)
         wall_s = ceiling.wall_s
         if wall_s is not None and self.used_wall_s + ran_s >= wall_s:
             raise BudgetExhausted("seconds of running time", limit=wall_s, used=self.used_wall_s + ran_s)
         asked = model_tokens or 0.0
         if ceiling.model_tokens is not None:
-            used = self.used_model_tokens + self._held_tokens
+            used = self._tokens
             if (model and used >= ceiling.model_tokens) or used + asked > ceiling.model_tokens:
                 raise BudgetExhausted("model tokens", limit=ceiling.model_tokens, used=used)
         if ceiling.money is not None:
-            used = self.used_money + self._held_money
+            used = self._money
             if (model and used >= ceiling.money) or used + asked * (price_per_1k or 0.0) / 1000 > ceiling.money:
                 raise BudgetExhausted("money", limit=ceiling.money, used=used)
         self.used_calls += 1
@@ -196,7 +209,19 @@ class RunBudget:
             return 0.0
         if self._model_calls:
             return self._model_money / self._model_calls
-        return self.ceiling.money - self.used_money - self._held_money
+        return max(0.0, self.ceiling.money - self._money)
+
+    @property
+    def _calls(self) -> int:
+        return self.used_calls + self.below.calls
+
+    @property
+    def _tokens(self) -> float:
+        return self.used_model_tokens + self._held_tokens + self.below.model_tokens
+
+    @property
+    def _money(self) -> float:
+        return self.used_money + self._held_money + self.below.money
 
     def _release(self, held: Hold) -> None:
         self._held_tokens = max(0.0, self._held_tokens - held.model_tokens)

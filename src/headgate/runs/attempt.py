@@ -15,6 +15,7 @@ from enum import IntEnum
 from headgate.clock import Clock
 from headgate.errors import BudgetExhausted
 from headgate.model.cost import ResourceUse
+from headgate.model.reason import Reason
 from headgate.model.run import RunRecord
 from headgate.runs.budget import budget_of
 from headgate.store.protocols import Claim
@@ -43,7 +44,7 @@ class Stop(IntEnum):
     DEADLINE = 6
     """Cancelled, because nobody wants the result any more."""
     ASKED = 7
-    """It put a question to people, which suspended the run in the store already."""
+    """It put a question to people, or waits for sub-runs, which suspended the run in the store already."""
     LOST = 8
     """Another owner holds the run: nothing may be written."""
 
@@ -60,7 +61,9 @@ class Attempt:
     """State of one attempt, shared by the worker that may stop it and the context that makes its calls."""
 
     __slots__ = (
+        "asked_for",
         "asking",
+        "awaits",
         "call_errors",
         "ceiling",
         "ceiling_fails",
@@ -81,6 +84,7 @@ class Attempt:
         "performing",
         "run",
         "signalled",
+        "spawned",
         "started",
         "stop",
         "task",
@@ -122,6 +126,8 @@ class Attempt:
         """The ceiling that was reached."""
         self.ceiling_fails = False
         """Reaching it ends the run instead of pausing it."""
+        self.awaits: tuple[tuple[str, ...], ...] = ()
+        """Sub-runs that hold what is missing at the ceiling: it waits until one of these groups has ended."""
         self.leaving: BaseException | None = None
         """What the workflow raised to end the whole process; raised again once the run is let go."""
         self.loop: str | None = None
@@ -133,10 +139,14 @@ class Attempt:
         self.parallel = 0
         """The most calls that were under way at once."""
         self.wall_timer: asyncio.TimerHandle | None = None
+        self.spawned: set[str] = set()
+        """Its sub-runs that end with it, as far as known here."""
         self.warnings: list[str] = []
         """What the run, and its model, should know; at most ``WARNINGS_KEPT``."""
         self.asking = False
         """A question is being put, which will suspend the run: no call may begin meanwhile."""
+        self.asked_for = Reason.APPROVAL_WAIT
+        """What the run waits for once it is suspended from inside (`Stop.ASKED`)."""
         self.changed: asyncio.Event | None = None
         self.call_errors: list[BaseException] = []
         """The latest exceptions that calls on resources raised, at most ``ERRORS_KEPT``."""

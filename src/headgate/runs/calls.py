@@ -123,14 +123,27 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
                 ran_s=attempt.ran_s,
             )
         except BudgetExhausted as ceiling:
-            if await attempt.others_done() or await _raised_meanwhile(progress):
-                continue
-            if progress.workflow.budget.at_ceiling == "fail":
-                raise
-            attempt.reach(ceiling, fails=False)
-            attempt.signalled = True
-            raise AttemptStopped from ceiling
+            await at_ceiling(ceiling, progress)
+            continue
         return _Account(target, model, held)
+
+
+async def at_ceiling(ceiling: BudgetExhausted, progress: Progress) -> None:
+    """A ceiling of the run has no room. Comes back if there may be some now.
+
+    Raises:
+        BudgetExhausted: there is none and the budget says ``at_ceiling: fail``.
+        AttemptStopped: the run waits for sub-runs, or is paused.
+    """
+    attempt, children = progress.attempt, progress.children
+    if await attempt.others_done() or await _raised_meanwhile(progress) or await children.freed():
+        return
+    children.wait_for_budget(ceiling.dimension)
+    if progress.workflow.budget.at_ceiling == "fail":
+        raise ceiling
+    attempt.reach(ceiling, fails=False)
+    attempt.signalled = True
+    raise AttemptStopped from ceiling
 
 
 async def _raised_meanwhile(progress: Progress) -> bool:

@@ -11,8 +11,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
-from enum import Enum
-from typing import Any, TypedDict
+from typing import Any
 
 from headgate.config.settings import WorkflowSettings
 from headgate.errors import StoreError
@@ -20,37 +19,22 @@ from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.runs import verdict
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
-from headgate.runs.budget import ceilings_of
 from headgate.runs.deadlines import DeadlineWatch
 from headgate.runs.endings import BACKLOG, EndWriter
 from headgate.runs.executor import Executor
 from headgate.runs.leases import LeaseKeeper
+from headgate.runs.letting_go import LetGo, Written, let_go, waits_for
 from headgate.runs.pace import STALE_S, Pace
 from headgate.runs.progress import PLAIN, Equipment, whose
 from headgate.runs.running_time import RunningTime
 from headgate.runs.samples import CostSamples
-from headgate.runs.verdict import Finish, LeaveAlone, Pause, PutBack, TryAgain, Verdict
+from headgate.runs.verdict import Finish, LeaveAlone, PutBack, Verdict
 from headgate.store.protocols import RunEnd
 
 log = logging.getLogger("headgate.runs")
 
 RETRY_S = 0.1
 RETRY_AT_MOST_S = 2.0
-
-
-class _Written(Enum):
-    """What became of a run that was let go."""
-
-    NOT = "not ours any more"
-    YES = "as it was meant"
-    IN_LINE = "back in line, because its ceilings were raised meanwhile"
-
-
-class _Used(TypedDict):
-    used_calls: int
-    used_model_tokens: int
-    used_money: float
-    used_wall_ms: int
 
 
 class Carrier:
@@ -64,8 +48,10 @@ class Carrier:
         owner: str,
         slots: int,
         on_room: Callable[[], None],
+        on_waiting: Callable[[], None],
     ) -> None:
-        """``on_room`` is called when something ended, so that there may be room for another claim."""
+        """``on_room`` is called when something ended, so that there may be room for another claim; ``on_waiting``
+        when a run went back in line."""
         self.counts: Counter[str] = Counter()
         """``suspended``, ``released``, ``lost``, ``abandoned``."""
         self.finished: Counter[str] = Counter()
@@ -78,7 +64,8 @@ class Carrier:
         self.pace = Pace(slots)
         self.leaving = False
         """Nothing new is begun; what is claimed goes back."""
-        self._executor, self._owner, self._on_room = executor, owner, on_room
+        self._executor, self._owner, self._on_room, self._on_waiting = executor, owner, on_room, on_waiting
+        self._store = equipment.store
         self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
         self._workflows, self._experience = equipment.settings.workflows, equipment.experience
         settings = equipment.settings.workers
@@ -230,7 +217,7 @@ class Carrier:
         elif isinstance(outcome, LeaveAlone):
             self._drop(attempt, lost=outcome.lost)
             if not outcome.lost:
-                self._suspended(attempt, Reason.APPROVAL_WAIT, None)
+                self._suspended(attempt, attempt.asked_for, None)
         else:
             self._spawn(self._let_go(attempt, outcome))
 
@@ -260,8 +247,19 @@ class Carrier:
         self._drop(attempt, lost=not fenced)
         if fenced:
             self.finished[end.state] += 1
+            self._tell_relatives(attempt)
             if self._bus.active:
                 self._tell_finished(attempt, end)
+
+    def _tell_relatives(self, attempt: Attempt) -> None:
+        """The store has woken who waited for this run and asked those below it to stop: what of it is here need not
+        find out by polling."""
+        run = attempt.run
+        if run.parent_id is not None:
+            self._on_waiting()
+        if attempt.spawned:
+            for other in [one for one in self.keeper.held.values() if one.run.id in attempt.spawned]:
+                self.stop(other, Stop.CANCEL)
 
     def _flushed(self) -> None:
         """Ends were written; they may have held up others."""
@@ -269,66 +267,35 @@ class Carrier:
             self._fill()
         self._on_room()
 
-    async def _let_go(self, attempt: Attempt, outcome: PutBack | TryAgain | Pause) -> None:
+    async def _let_go(self, attempt: Attempt, outcome: LetGo) -> None:
         """Put it back in line, or suspend it until it is tried again. Tried until the store takes it."""
         delay_s, written = RETRY_S, None
+        settings = self._settings_of(attempt)
         while written is None:
             try:
-                written = await self._write_let_go(attempt, outcome)
+                now_ms = self._clock.now_ms()
+                written = await let_go(
+                    attempt, outcome, store=self._store, owner=self._owner, settings=settings, now_ms=now_ms
+                )
             except StoreError as error:
                 self._bus.emit("store_failed", operation="let_go", reason=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_AT_MOST_S)
             except Exception:  # as it cannot be written, somebody else must take the run
                 log.exception("run %s: it cannot be let go; its lease will run out", attempt.run.id)
-                written = _Written.NOT
-        self._drop(attempt, lost=written is _Written.NOT)
-        if written is _Written.NOT:
+                written = Written.NOT
+        self._drop(attempt, lost=written is Written.NOT)
+        if written is Written.NOT:
             return
-        if isinstance(outcome, Pause) and written is _Written.YES:
-            self._suspended(attempt, Reason.BUDGET_WAIT, None)
-        elif isinstance(outcome, TryAgain):
-            self._suspended(attempt, Reason.RETRY_WAIT, outcome.wake_ms)
-        else:
-            self.counts["released"] += 1
-            self._bus.emit(
-                "run_released",
-                **whose(attempt),
-                reason=Reason.BUDGET_WAIT if isinstance(outcome, Pause) else outcome.reason,
-                term=attempt.run.term,
-            )
-
-    async def _write_let_go(self, attempt: Attempt, outcome: PutBack | TryAgain | Pause) -> _Written:
-        run, meter, now_ms = attempt.run, attempt.meter, self._clock.now_ms()
-        held = (run.id, self._owner, run.term)
-        used: _Used = {
-            "used_calls": meter.used_calls,
-            "used_model_tokens": meter.used_model_tokens,
-            "used_money": meter.used_money,
-            "used_wall_ms": attempt.wall_ms,
-        }
-        if isinstance(outcome, Pause):
-            until_ms = now_ms + round(1000 * self._settings_of(attempt).budget.patience)
-            known = ceilings_of(attempt)
-            paused = await self._claims.pause(
-                *held, now_ms=now_ms, until_ms=until_ms, known=known, detail=outcome.detail, **used
-            )
-            if paused is None:
-                return _Written.NOT
-            return _Written.YES if paused else _Written.IN_LINE
-        if isinstance(outcome, TryAgain):
-            fenced = await self._claims.suspend(
-                *held,
-                now_ms=now_ms,
-                wake_ms=outcome.wake_ms,
-                reason=Reason.RETRY_WAIT,
-                detail=outcome.detail,
-                attempts=outcome.attempts,
-                **used,
-            )
-        else:
-            fenced = await self._claims.release(*held, now_ms=now_ms, reason=outcome.reason, **used)
-        return _Written.YES if fenced else _Written.NOT
+        waits = waits_for(outcome)
+        if waits is not None and written is Written.YES:
+            self._suspended(attempt, *waits)
+            return
+        self.counts["released"] += 1
+        reason = outcome.reason if isinstance(outcome, PutBack) else (waits or (Reason.INTERRUPTED,))[0]
+        self._bus.emit("run_released", **whose(attempt), reason=reason, term=attempt.run.term)
+        if written is Written.IN_LINE:
+            self._on_waiting()
 
     def _drop(self, attempt: Attempt, *, lost: bool) -> None:
         self.keeper.held.pop(attempt.key, None)

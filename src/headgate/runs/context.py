@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from headgate.model.canonical import decode
 from headgate.model.step import Effect
+from headgate.policy.sub_runs import SPAWN_SHARE
 from headgate.runs import approvals
 from headgate.runs.budget import Remaining
 from headgate.runs.calls import CallWish, make_call
 from headgate.runs.progress import Progress
+from headgate.runs.spawning import OnRefusal, SpawnWish, SubRun, spawn, spawn_each
 from headgate.runs.values import to_json
 
 CHOICES_AT_MOST = 1000
@@ -184,6 +186,72 @@ class Run:
             Overloaded: the queue of questions is full. UnknownResource: there is no such queue.
         """
         return await approvals.ask(queue, payload, self._progress)
+
+    # -- having things done by other runs -------------------------------------------------------------------------
+
+    async def spawn(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        lane: str | None = None,
+        deadline_s: float | None = None,
+        share: float = SPAWN_SHARE,
+        detached: bool = False,
+        on_refusal: OnRefusal = "wait",
+    ) -> SubRun:
+        """Have ``workflow`` carried out as a run of its own, once, also when this one is resumed or replayed.
+
+        It comes in like any other run, for the same tenant and user. When this run ends, however, an unfinished
+        sub-run is cancelled.
+
+        Args:
+            input: any JSON value.
+            key: stands for the input in the step's identity.
+            lane: this run's lane by default; never one that goes before it.
+            deadline_s: seconds from now; it never passes this run's deadline.
+            share: how much of what this run has left of calls, model tokens and money it may use, above 0 up to 1
+                and within its workflow's own ceilings. What it does not use comes back when it ends.
+            detached: it lives on when this run ends, with its workflow's own budget; nobody here waits for it.
+            on_refusal: ``wait`` suspends this run until there may be room, at the latest until its deadline (without
+                one, a day after its start); ``raise`` raises `Rejected`.
+
+        Raises:
+            Rejected: refused, and waiting is not wanted, not possible in time or of no use.
+            BudgetExhausted: too many sub-runs, too many in the whole tree, or nested too deep.
+            LoopDetected: the same workflow with the same input stands above it.
+            ChildFailed: it goes back to a run whose ``once`` step has an unknown outcome.
+            InvalidRequest: an argument is malformed. UnknownWorkflow: there is no such workflow.
+        """
+        wish = SpawnWish(workflow, input, key, lane, deadline_s, share, detached, on_refusal)
+        run_id = await spawn(wish, self._progress)
+        return SubRun(self._progress, workflow, run_id, detached=detached)
+
+    async def map(
+        self,
+        workflow: str,
+        inputs: Iterable[Any],
+        *,
+        at_most: int | None = None,
+        return_exceptions: bool = False,
+        lane: str | None = None,
+        deadline_s: float | None = None,
+    ) -> list[Any]:
+        """Have ``workflow`` carried out for each of the inputs, and return the results in their order.
+
+        What this run has left is split evenly. It waits for all of them, holding nothing; then the first failure in
+        the order of the inputs is raised as `ChildFailed`, or with ``return_exceptions`` stands in its place. What
+        succeeded is not done again when this run is replayed.
+
+        Args:
+            at_most: so many at once.
+
+        Raises:
+            As `spawn`; ChildFailed: a sub-run did not succeed.
+        """
+        wish = SpawnWish(workflow, None, lane=lane, deadline_s=deadline_s)
+        return await spawn_each(wish, inputs, self._progress, at_most=at_most, return_exceptions=return_exceptions)
 
     # -- doing things more cheaply ------------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ class Executor:
         error: BaseException | None = None
         try:
             attempt.check()
+            if attempt.run.spawned:
+                await progress.children.look()
             workflow, arguments = self._ready(attempt, progress)
             with ambient(self._circumstances(attempt)):
                 value = await workflow.function(*arguments)

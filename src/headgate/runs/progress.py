@@ -13,6 +13,7 @@ from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy.degrade import Active
 from headgate.runs.attempt import Attempt
+from headgate.runs.children import Children, Door
 from headgate.runs.degrading import Ladder, Ladders
 from headgate.runs.experience import Experience
 from headgate.runs.journal import StepJournal
@@ -32,6 +33,8 @@ class Equipment:
     bus: EventBus
     ladders: Ladders
     experience: Experience = field(default_factory=Experience)
+    door: Door | None = None
+    """Where sub-runs come in."""
 
 
 PLAIN = WorkflowSettings()
@@ -41,7 +44,7 @@ PLAIN = WorkflowSettings()
 class Progress:
     """How far an attempt has come."""
 
-    __slots__ = ("_journal", "_loops", "attempt", "equipment", "ladder", "meter", "workflow")
+    __slots__ = ("_children", "_journal", "_loops", "attempt", "equipment", "ladder", "meter", "workflow")
 
     def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
         self.attempt = attempt
@@ -49,6 +52,7 @@ class Progress:
         self.meter = attempt.meter
         self._journal: StepJournal | None = None
         self._loops: LoopWatch | None = None
+        self._children: Children | None = None
         self.workflow: WorkflowSettings = equipment.settings.workflows.get(attempt.run.workflow, PLAIN)
         self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
 
@@ -58,6 +62,13 @@ class Progress:
         if self._journal is None:
             self._journal = StepJournal(self.attempt, self.equipment.store.journal)
         return self._journal
+
+    @property
+    def children(self) -> Children:
+        """Its sub-runs; made when they are first needed."""
+        if self._children is None:
+            self._children = Children(self)
+        return self._children
 
     @property
     def loops(self) -> LoopWatch | None:

@@ -8,6 +8,7 @@ from random import Random
 from headgate.errors import (
     ApprovalDenied,
     BudgetExhausted,
+    ChildFailed,
     Expired,
     LeaseLost,
     LoopDetected,
@@ -79,13 +80,21 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitChildren:
+    """The run waits until the sub-runs of one of these groups have ended."""
+
+    branches: tuple[tuple[str, ...], ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveAlone:
     """Nothing is to be written: the lease is lost, or the run was suspended already."""
 
     lost: bool
 
 
-Verdict = Finish | PutBack | TryAgain | Pause | LeaveAlone
+Verdict = Finish | PutBack | TryAgain | Pause | AwaitChildren | LeaveAlone
 
 
 def of_stop(attempt: Attempt) -> Verdict | None:
@@ -112,6 +121,8 @@ def of_stop(attempt: Attempt) -> Verdict | None:
 
 
 def _at_ceiling(attempt: Attempt) -> Verdict:
+    if attempt.awaits:
+        return AwaitChildren(attempt.awaits, "waits for sub-runs to give back what they do not use of its budget")
     words = str(attempt.ceiling)
     return Finish(RunState.FAILED, Reason.BUDGET_EXHAUSTED, words) if attempt.ceiling_fails else Pause(words)
 
@@ -163,6 +174,8 @@ def _certain(cause: BaseException, deadline_ms: int | None, now_ms: int) -> Verd
             return Finish(RunState.FAILED, Reason.LOOP_DETECTED, describe(cause))
         case UnknownOutcome():
             return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, describe(cause))
+        case ChildFailed():
+            return Finish(RunState.FAILED, Reason.CHILD_FAILED, describe(cause))
         case ApprovalDenied():
             return Finish(RunState.FAILED, Reason.APPROVAL_DENIED, describe(cause))
         case Expired() | Overloaded(reason=Reason.DEADLINE_UNREACHABLE) if _passed(deadline_ms, now_ms):
@@ -195,7 +208,7 @@ def leading(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [leading(one) for one in error.exceptions]
-    for kinds in (AttemptStopped, UnknownOutcome, BudgetExhausted, LoopDetected, ApprovalDenied):
+    for kinds in (AttemptStopped, UnknownOutcome, BudgetExhausted, LoopDetected, ApprovalDenied, ChildFailed):
         for leaf in leaves:
             if isinstance(leaf, kinds):
                 return leaf

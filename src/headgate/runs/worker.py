@@ -21,6 +21,7 @@ from headgate.policy.pause import HeldBack, nothing_held
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
 from headgate.runs.budget import shared_by_running
 from headgate.runs.carrier import Carrier
+from headgate.runs.children import Door
 from headgate.runs.degrading import Ladders
 from headgate.runs.executor import Executor
 from headgate.runs.leases import trusted_s
@@ -83,16 +84,22 @@ class Worker:
         owner: str,
         pressure: Callable[[], float],
         held_back: Callable[[], HeldBack] = nothing_held,
+        door: Door | None = None,
     ) -> None:
         """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1) moves degrade ladders;
-        ``held_back`` is looked at before every claim (`poke` when it changes)."""
+        ``held_back`` is looked at before every claim (`poke` when it changes); sub-runs come in through ``door``."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
         ladders = Ladders(settings.workflows, pressure)
-        equipment = Equipment(store, resources, settings, clock, rng, bus, ladders)
+        equipment = Equipment(store, resources, settings, clock, rng, bus, ladders, door=door)
         self._carrier = Carrier(
-            Executor(registry, equipment), equipment, owner=owner, slots=settings.workers.slots, on_room=self._on_room
+            Executor(registry, equipment),
+            equipment,
+            owner=owner,
+            slots=settings.workers.slots,
+            on_room=self._on_room,
+            on_waiting=self.poke,
         )
         self._lanes = LaneScheduler(settings.lanes)
         self._held_back = held_back

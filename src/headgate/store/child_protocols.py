@@ -17,7 +17,7 @@ class Children(Protocol):
     """Sub-runs, as their parents see them."""
 
     async def of(self, run_id: str) -> list[Child]:
-        """The run's own sub-runs, oldest first, detached ones included."""
+        """The run's own sub-runs by id, detached ones included."""
         ...
 
     async def counts(self, run_id: str) -> Mapping[str, int]:

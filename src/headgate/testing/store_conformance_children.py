@@ -141,7 +141,8 @@ async def a_waiting_parent_wakes_with_the_end_of_the_last_run_of_a_branch(ground
     parent = await ground.started()
     ids = [(await _spawn(ground, parent, f"s{number}")).id for number in range(3)]
     children = [claim.run for claim in await ground.claim()]
-    assert await _wait(ground, parent, (ids[0], ids[1]), (ids[0], ids[1], ids[2]), used_calls=7)
+    branches = (ids[0], ids[1]), (ids[0], ids[1], ids[2])
+    assert await _wait(ground, parent, *branches, used_calls=7, wake_ms=NOW + 60_000)
     waiting = await ground.get(parent)
     assert (waiting.state, waiting.reason, waiting.used_calls) == (RunState.SUSPENDED, Reason.CHILDREN_WAIT, 7)
     assert await ground.finish(children[2])
@@ -151,6 +152,7 @@ async def a_waiting_parent_wakes_with_the_end_of_the_last_run_of_a_branch(ground
     assert await ground.finish(children[1], RunState.FAILED)
     awake = await ground.get(parent)
     assert (awake.state, awake.reason, awake.spawned) == (RunState.QUEUED, None, 3)
+    assert [claim.run.id for claim in await ground.claim()] == [parent.id], "at once"
     await ground.check_counters()
 
 

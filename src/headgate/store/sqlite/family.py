@@ -17,7 +17,7 @@ def ended(tx: Transaction, run_id: str, *, spawned: int, spawn_key: str | None, 
         tx.run("drop_waits_of_parent", run_id)
         _cancel_below(tx, run_id, now_ms)
     if spawn_key is not None:
-        _let_go_on(tx, run_id)
+        _let_go_on(tx, run_id, now_ms)
 
 
 def ended_seq(tx: Transaction, seq: int, *, now_ms: int) -> None:
@@ -42,7 +42,7 @@ def _cancel_below(tx: Transaction, run_id: str, now_ms: int) -> None:
         tx.numbers.scopes(workflow, tenant, lane).count(RunState(state), -1, fresh=term == 0, size=size)
 
 
-def _let_go_on(tx: Transaction, run_id: str) -> None:
+def _let_go_on(tx: Transaction, run_id: str, now_ms: int) -> None:
     """Wake the runs for which this was the last one of a branch."""
     waits = tx.rows("waits_for_child", run_id)
     if not waits:
@@ -54,8 +54,8 @@ def _let_go_on(tx: Transaction, run_id: str) -> None:
         tx.run("drop_waits_of_parent", parent_id)
         row = tx.row("run_that_waits_for_children", parent_id)
         if row is not None:
-            seq, workflow, tenant, lane, deadline_ms, crashes = row
-            tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
+            seq, workflow, tenant, lane, deadline_ms = row
+            tx.run("wake_for_children", seq, deadline_ms, now_ms)
             scopes = tx.numbers.scopes(workflow, tenant, lane)
             scopes.count(RunState.SUSPENDED, -1)
             scopes.count(RunState.QUEUED, 1)

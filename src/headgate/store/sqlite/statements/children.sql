@@ -87,8 +87,14 @@ SELECT 1 FROM child_waits INDEXED BY child_waits_by_parent WHERE parent = ?1 AND
 
 -- name: run_that_waits_for_children
 -- run id
-SELECT seq, workflow, tenant, lane, deadline_ms, crashes FROM runs
+SELECT seq, workflow, tenant, lane, deadline_ms FROM runs
 WHERE id = ?1 AND state = 'suspended' AND reason = 'children_wait'
+
+-- name: wake_for_children
+-- seq, due, now. Earlier than the moment until which it would have waited.
+UPDATE runs SET state = 'queued', reason = NULL, detail = NULL, due_ms = ?2, available_ms = min(available_ms, ?3),
+  wake_ms = NULL, owner = NULL, lease_until_ms = NULL
+WHERE seq = ?1
 
 -- name: family_of_run
 -- seq
