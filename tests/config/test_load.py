@@ -138,7 +138,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("unknown key at the key", "tools:\n  github: {concurency: 3}\n",
      ["2:12: unknown key 'concurency'; did you mean 'concurrency'?"]),
     ("unknown key, nothing near", "budget: {zzz: 3}\n",
-     ["1:10: unknown key 'zzz'; known here: memory, model_tokens, money, runs, tool_calls"]),
+     ["1:10: unknown key 'zzz'; known here: memory, model_tokens, money, runs, tool_calls, waiting"]),
     ("unknown section", "tolls: {}\n", ["1:1: unknown key 'tolls'; did you mean 'tools'?"]),
     ("wrong value at the value", "tools:\n  github:\n    timeout: fast\n",
      ["3:14: 'fast' is not a duration; write for example 30s, 250ms, 10m, 4h"]),

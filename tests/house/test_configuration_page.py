@@ -35,7 +35,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry", "stale"}),
     "plain": ([settings.PlainSettings], set()),
     "pause_when": ([settings.PauseWhen], {"until"}),
-    "workflows": ([settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep], {"queue", "budget", "expects"}),
+    "workflows": ([settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep], {"queue", "budget", "expects", "duplicates", "delay"}),
     "approvals": ([settings.ApprovalSettings], set()),
 }
 """Title → whose keys it lists, and which of them are spread out with a dot."""
@@ -89,6 +89,7 @@ def _read(model: type[BaseModel], key: str, words: str) -> Any:
 
 def test_every_settings_class_has_its_section() -> None:
     spread = {settings.WaitQueueSettings, settings.BreakerSettings, settings.RetrySettings, settings.RunQueueSettings}
+    spread |= {settings.DelaySettings, settings.DuplicateSettings}
     spread |= {settings.PauseUntil, settings.ExpectedCost, settings.LimitAmounts}
     spread |= {settings.StaleSettings, settings.RunBudget, settings.ResourceSettings, settings.Settings}
     told = {model for models, _ in SECTIONS.values() for model in models}

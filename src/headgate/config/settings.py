@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from headgate.config.fields import Count, Mode, Name, Names, Settings, TenantName
+from headgate.config.full_settings import DelaySettings, DuplicateSettings, WhenFull
 from headgate.config.limit_settings import FleetBudget, LimitAmounts, LimitRule, TenantSettings
 from headgate.config.resource_settings import (
     BreakerSettings,
@@ -32,7 +33,6 @@ from headgate.config.workflow_settings import (
     LoopSettings,
     RunBudget,
     RunQueueSettings,
-    WhenFull,
     WorkflowSettings,
 )
 from headgate.model.duplicates import Duplicates
@@ -45,8 +45,10 @@ class LaneSettings(Settings):
     """Part of the worker slots this lane is entitled to; unused shares are lent. Unnamed shares split the rest."""
     max_wait: Seconds | None = None
     """Runs of this lane that wait longer expire."""
+    depth: Count | None = None
+    """Runs of this lane that may wait for their first start, over all workflows."""
     sheddable: Flag = False
-    """Refused first when pressure is high."""
+    """Refused first when pressure is high; its waiting runs may make room for those of higher lanes."""
 
 
 class WorkerSettings(Settings):
@@ -110,7 +112,9 @@ __all__ = [
     "Count",
     "DEFAULT_LANES",
     "DegradeStep",
+    "DelaySettings",
     "ExpectedCost",
+    "DuplicateSettings",
     "Duplicates",
     "FleetBudget",
     "GateSettings",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from headgate.config.fields import Count, Name, Settings
+from headgate.config.full_settings import DelaySettings, DuplicateSettings, DuplicatesField, WhenFull
 from headgate.config.units import Amount, Knob, Number, Seconds, Share, Size, Whole
 from headgate.model.duplicates import Duplicates
 from headgate.policy.run_budget import Ceiling
@@ -78,14 +78,6 @@ class LoopSettings(Settings):
         return self
 
 
-class WhenFull(StrEnum):
-    """What happens near and at the bound of a workflow's queue."""
-
-    REJECT = "reject"
-    DEGRADE = "degrade"
-    """The last fifth of the queue is open only on the cheaper path (the whole ladder applied)."""
-
-
 class DegradeStep(Settings):
     """One rung of a ladder: from this pressure on, do this instead."""
 
@@ -112,8 +104,9 @@ class WorkflowSettings(Settings):
     loops: LoopSettings | None = LoopSettings()
     asks: tuple[Name, ...] = ()
     """Queues of people that its runs ask: while these do not keep up, fewer runs are taken in."""
-    duplicates: Duplicates = Duplicates.ALLOW
+    duplicates: DuplicatesField = DuplicateSettings(mode=Duplicates.ALLOW)
     when_full: WhenFull = WhenFull.REJECT
+    delay: DelaySettings = DelaySettings()
     degrade: tuple[DegradeStep, ...] = ()
     cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
     """Fairness units that one run takes."""

@@ -18,6 +18,7 @@ from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
 from headgate.intake.submission import Submission, check
+from headgate.intake.when_full import WaysIn, held_back_ms, tell
 from headgate.model.canonical import digest
 from headgate.model.control import Control
 from headgate.model.decision import Admission, Refusal
@@ -56,6 +57,7 @@ class Intake:
         self._outlook = outlook
         self._workflows = workflows
         self._book = RuleBook(settings)
+        self._ways_in = WaysIn(settings, outlook)
         self._in_force = NOTHING
         self.draining = False
 
@@ -87,7 +89,7 @@ class Intake:
         early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
         if early is not None and wanted.idempotency_key is None and wanted.spawn is None:
             return self._refused(wanted, rules, early)
-        offer = self._offer(wanted, rules, text, now_ms, deadline_ms)
+        offer = self._ways_in.open(self._offer(wanted, rules, text, now_ms, deadline_ms), rules.workflow)
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)
@@ -130,7 +132,8 @@ class Intake:
         lanes = self._book.lanes
         ahead = lanes[: lanes.index(run.lane)] if run.lane in lanes else lanes
         if run.state is not RunState.QUEUED:
-            return Admission(run, created=False, position=0)
+            eta_ms = held_back_ms(run, self._clock.now_ms())
+            return Admission(run, created=False, position=0, eta_ms=eta_ms)
         position = await self._store.runs.position(run, ahead_of=ahead)
         paused = self._paused(run)
         eta_ms = None if paused else self._outlook.eta_ms(run.lane, ahead, position)
@@ -172,9 +175,6 @@ class Intake:
     def _offer(self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None) -> RunOffer:
         workflow = rules.workflow
         run_id = uuid7(now_ms, self._rng.getrandbits)
-        content_key = None
-        if workflow.duplicates is not Duplicates.ALLOW and wanted.replay_of is None:
-            content_key = digest(wanted.workflow, wanted.tenant, text)
         body_hash = ""
         if wanted.idempotency_key is not None:
             deadline = (
@@ -209,8 +209,8 @@ class Intake:
             weight=rules.weight,
             idempotency_key=wanted.idempotency_key,
             body_hash=body_hash,
-            content_key=content_key,
-            duplicates=workflow.duplicates,
+            content_key=None,
+            duplicates=Duplicates.ALLOW,
             bounds=rules.bounds,
             rates=demand.rates,
             needs=demand.needs,
@@ -279,10 +279,12 @@ class Intake:
                     reason=Reason.RATE_LIMITED.value,
                     shadow=True,
                 )
-        eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
+        tell(self._bus, answer)
+        eta_ms = held_back_ms(run, self._clock.now_ms())
+        if eta_ms is None:
+            eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
         paused = self._paused(run)
-        eta_ms = None if paused else eta_ms
-        return Admission(run, answer.created, answer.position, eta_ms, answer.limits, answer.shadowed, paused)
+        return replace(answer, eta_ms=None if paused else eta_ms, paused=paused)
 
     def _paused(self, run: RunRecord) -> str | None:
         """What is paused so that nobody takes the run up, if it waits."""

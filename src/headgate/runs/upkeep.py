@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from headgate.clock import Clock
-from headgate.config.settings import GateSettings
+from headgate.config.settings import GateSettings, WhenFull
 from headgate.observe.bus import EventBus
 from headgate.runs import approvals
-from headgate.store.protocols import Moved, Store
+from headgate.store.protocols import Moved, Opening, Store
 
 log = logging.getLogger("headgate.runs")
 
@@ -53,6 +53,11 @@ class Upkeep:
         self._store, self._settings = store, settings
         self._clock, self._bus, self._rng = clock, bus, rng
         self._on_waiting = on_waiting
+        self._openings = [
+            Opening(name, one.queue.depth, one.queue.bytes, one.queue.per_tenant)
+            for name, one in settings.workflows.items()
+            if one.when_full is WhenFull.DELAY
+        ]
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._prune_at = 0.0
@@ -90,6 +95,8 @@ class Upkeep:
             # Should it be held up now, it still rescues only what had lapsed before that.
             rescued = await upkeep.rescue(now_ms=now_ms, max_crashes=max_crashes, limit=BATCH)
         woken = await upkeep.wake(now_ms=now_ms, limit=BATCH)
+        for opening in self._openings:
+            woken += await upkeep.let_in(opening, now_ms=now_ms, limit=BATCH)
         self._answered()
         self._tell("run_expired", expired)
         self._tell("run_rescued", rescued)

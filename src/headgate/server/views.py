@@ -30,8 +30,10 @@ def admission_view(answer: Admission) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": run.id,
         "state": run.state.value,
+        "reason": run.reason,
         "position": answer.position,
         "eta_s": _seconds(answer.eta_ms),
+        "available_at": moment(run.available_ms),
         "lane": run.lane,
         "deadline": moment(run.deadline_ms),
         "workflow": run.workflow,
@@ -54,7 +56,8 @@ def standing_view(answer: Admission) -> dict[str, Any]:
         "state": run.state.value,
         "reason": run.reason,
         "position": answer.position if waits else None,
-        "eta_s": _seconds(answer.eta_ms) if waits else None,
+        "eta_s": _seconds(answer.eta_ms),
+        "available_at": moment(run.available_ms),
         "degraded": run.degraded,
         "cancel_requested": run.cancel_requested,
     }
@@ -103,7 +106,7 @@ def run_view(answer: Admission, steps: Sequence[Step], *, models: Collection[str
     return {
         **summary_view(run),
         "position": answer.position if waits else None,
-        "eta_s": _seconds(answer.eta_ms) if waits else None,
+        "eta_s": _seconds(answer.eta_ms),
         "paused": answer.paused,
         "timings": _timings(run, steps, models, now_ms),
         "input": json_value(run.input),
