@@ -25,6 +25,7 @@ RELEASED = {
     6: "634ba4e6567d56ee",
     7: "b69b67eb9ca5a422",
     8: "8a1b714702c80a95",
+    9: "1693859519c2638b",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 

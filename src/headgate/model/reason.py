@@ -92,6 +92,8 @@ class Reason(StrEnum):
     """A sub-run whose result it needed did not succeed."""
     LEASE_EXPIRED = "lease_expired"
     """Its worker vanished; the run was put back in line."""
+    PREEMPTED = "preempted"
+    """It made room for a run of a higher lane; it was put back in line, and goes on from its last step."""
 
     # why a run is suspended
     RETRY_WAIT = "retry_wait"

@@ -132,6 +132,10 @@ class RunRecord:
     spawned: int = 0
     """How many sub-runs it has spawned."""
 
+    preemptions: int = 0
+    """How often it made room for a run of a higher lane."""
+    preempted_ms: int | None = None
+    """When it last did."""
     resolved_by: str | None = None
     """A dead letter that needs nobody any more: the replay that succeeded, or ``dismissed by`` somebody."""
 

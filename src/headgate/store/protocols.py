@@ -14,7 +14,7 @@ Semantics (the conformance suite in `headgate.testing` checks every line on ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from headgate.model.control import Control, ControlChange, ControlKind
@@ -110,6 +110,11 @@ class Runs(Protocol):
         """Waiting runs that will start before it (0 is next; also 0 when it does not wait)."""
         ...
 
+    async def heads(self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int) -> Mapping[str, int]:
+        """Lane → since when the run waits that a claim for these workflows would bring first; no entry for lanes
+        where none would. A run that was preempted waits since then, any other since ``available_ms``."""
+        ...
+
     async def overview(self) -> Overview:
         """Queues, states and oldest ages, from one snapshot."""
         ...
@@ -195,7 +200,8 @@ class Claims(Protocol):
         used_money: float = 0.0,
         used_wall_ms: int = 0,
     ) -> bool:
-        """Put a run back in line unharmed (drain, preemption). Not a crash. ``False`` if not fenced."""
+        """Put a run back in line unharmed (drain, preemption). Not a crash. ``False`` if not fenced. With the reason
+        ``preempted`` it is counted as one (``preemptions``, ``preempted_ms``)."""
         ...
 
     async def pause(

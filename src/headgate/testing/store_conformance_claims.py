@@ -219,6 +219,35 @@ async def a_released_run_is_next_in_line_unharmed(ground: Ground) -> None:
     assert (claims[0].run.id, claims[0].run.term, claims[0].run.reason) == (run.id, 2, None)
 
 
+async def a_preempted_run_is_counted_as_one(ground: Ground) -> None:
+    run = await ground.started()
+    await ground.store.claims.release(run.id, "w1", 1, now_ms=NOW + 5, reason="draining")
+    assert ((await ground.get(run)).preemptions, (await ground.get(run)).preempted_ms) == (0, None)
+    await ground.claim(now_ms=NOW + 6)
+    await ground.store.claims.release(run.id, "w1", 2, now_ms=NOW + 7, reason="preempted")
+    assert not await ground.store.claims.release(run.id, "w1", 2, now_ms=NOW + 8, reason="preempted")
+    waiting = await ground.get(run)
+    assert (waiting.state, waiting.reason, waiting.crashes, waiting.attempts) == (RunState.QUEUED, "preempted", 0, 0)
+    assert (waiting.preemptions, waiting.preempted_ms) == (1, NOW + 7)
+    (claimed,) = await ground.claim(now_ms=NOW + 9)
+    assert (claimed.run.preemptions, claimed.run.preempted_ms) == (1, NOW + 7)
+
+
+async def the_heads_are_what_would_be_claimed(ground: Ground) -> None:
+    heads = ground.store.runs.heads
+    first = await ground.admit(lane="l1", workflow="w", available_ms=NOW + 2)
+    await ground.admit(lane="l2", workflow="other")
+    await ground.admit(lane="l2", workflow="w", available_ms=NOW + 9)
+    assert await heads(["l1", "l2", "l3"], ["w"], now_ms=NOW + 1) == {}
+    assert await heads(["l1", "l2", "l3"], ["w"], now_ms=NOW + 5) == {"l1": NOW + 2}
+    assert await heads(["l2"], ["w", "other"], now_ms=NOW + 9) == {"l2": NOW}
+    (claimed,) = await ground.claim(lane="l1", workflows=("w",), now_ms=NOW + 5)
+    assert claimed.run.id == first.id
+    assert await heads(["l1"], ["w"], now_ms=NOW + 5) == {}
+    await ground.store.claims.release(first.id, "w1", 1, now_ms=NOW + 7, reason="preempted")
+    assert await heads(["l1"], ["w"], now_ms=NOW + 8) == {"l1": NOW + 7}
+
+
 async def a_started_run_has_no_queue_deadline(ground: Ground) -> None:
     run = await ground.started(queue_deadline_ms=NOW + 10)
     await ground.store.claims.release(run.id, "w1", 1, now_ms=NOW, reason="interrupted")
@@ -306,6 +335,8 @@ CASES = (
     the_fence_stops_every_stale_write,
     a_suspended_run_holds_nothing,
     a_released_run_is_next_in_line_unharmed,
+    a_preempted_run_is_counted_as_one,
+    the_heads_are_what_would_be_claimed,
     a_started_run_has_no_queue_deadline,
     letting_go_of_a_run_asked_to_stop_cancels_it,
     a_claimed_run_brings_its_steps,

@@ -292,7 +292,7 @@ def _release(tx: Transaction, row: Row, now_ms: int, reason: str | None, *used: 
     """Put the run of a `fenced_run` row back in line."""
     seq, _, workflow, tenant, lane, deadline_ms, cancel_requested, _ = row
     history.keep(tx, seq, now_ms=now_ms, state=_QUEUED.value, reason=reason, detail=None)
-    tx.run("release_run", seq, reason, deadline_ms, *used)
+    tx.run("release_run", seq, reason, deadline_ms, now_ms if reason == Reason.PREEMPTED else None, *used)
     holds.give_back(tx, seq)
     scopes = tx.numbers.scopes(workflow, tenant, lane)
     scopes.count(_RUNNING, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, RunRecord, RunState
@@ -45,6 +45,11 @@ class SqliteRuns:
     async def position(self, run: RunRecord, *, ahead_of: Sequence[str]) -> int:
         position: int = await self._reader.submit(lambda tx: _position(tx, run.id, ahead_of))
         return position
+
+    async def heads(self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int) -> Mapping[str, int]:
+        wanted = json.dumps(list(workflows))
+        found: dict[str, int] = await self._reader.submit(lambda tx: _heads(tx, lanes, wanted, now_ms))
+        return found
 
     async def overview(self) -> Overview:
         overview: Overview = await self._reader.submit(_overview)
@@ -119,6 +124,12 @@ def _position(tx: Reading, run_id: str, ahead_of: Sequence[str]) -> int:
             return 0
         found = tx.row("run_to_cancel", run_id)
         return 0 if found is None else position_now(tx, run, found[0], ahead_of)
+
+
+def _heads(tx: Reading, lanes: Sequence[str], workflows: str, now_ms: int) -> dict[str, int]:
+    with tx.snapshot():
+        heads = {lane: tx.row("head_of_lane", now_ms, lane, workflows) for lane in lanes}
+    return {lane: row[0] for lane, row in heads.items() if row is not None}
 
 
 def _overview(tx: Reading) -> Overview:

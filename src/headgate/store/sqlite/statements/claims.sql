@@ -64,9 +64,10 @@ UPDATE runs SET state = 'suspended', reason = ?2, detail = ?3, wake_ms = ?4,
 WHERE seq = ?1
 
 -- name: release_run
--- seq, reason, due, calls, model tokens, money, wall
-UPDATE runs SET state = 'queued', reason = ?2, due_ms = ?3, used_calls = ?4, used_model_tokens = ?5,
-  used_money = ?6, used_wall_ms = ?7, owner = NULL, lease_until_ms = NULL
+-- seq, reason, due, preempted or nothing, calls, model tokens, money, wall
+UPDATE runs SET state = 'queued', reason = ?2, due_ms = ?3, preemptions = preemptions + (?4 IS NOT NULL),
+  preempted_ms = coalesce(?4, preempted_ms), used_calls = ?5, used_model_tokens = ?6, used_money = ?7,
+  used_wall_ms = ?8, owner = NULL, lease_until_ms = NULL
 WHERE seq = ?1
 
 -- name: ceilings_of_run

@@ -51,6 +51,14 @@ SELECT count(*) FROM (
 SELECT virtual_start FROM runs INDEXED BY runs_to_claim
 WHERE state = 'queued' AND lane = ?1 ORDER BY virtual_start, submitted_ms, seq LIMIT 1 OFFSET ?2
 
+-- name: head_of_lane
+-- now, lane, workflows (JSON). Since when the run waits that is claimed next.
+SELECT max(available_ms, coalesce(preempted_ms, 0)) FROM runs INDEXED BY runs_to_claim
+WHERE state = 'queued' AND lane = ?2 AND workflow IN (SELECT value FROM json_each(?3))
+  AND available_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)
+  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?1)
+ORDER BY virtual_start, submitted_ms, seq LIMIT 1
+
 -- name: queues_of_overview
 SELECT workflow, tenant, lane, depth, bytes, running, started, waiting, suspended, dead FROM queues
 WHERE tenant = '' ORDER BY workflow, lane
