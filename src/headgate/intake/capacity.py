@@ -10,6 +10,7 @@ from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, Mode
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
 from headgate.model.control import Control, ControlKind
+from headgate.policy.holds import MEMORY, TOOL_CALLS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -183,8 +184,9 @@ def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
         report["runs"] = {"limit": budget.runs, "used": running}
     if budget.memory is not None:
         report["memory"] = {"limit": budget.memory, "used": round(outlook.pressure.memory * budget.memory)}
+        report["memory"]["held"] = outlook.held.get(MEMORY, 0)
     if budget.tool_calls is not None:
-        report["tool_calls"] = {"limit": budget.tool_calls}
+        report["tool_calls"] = {"limit": budget.tool_calls, "held": outlook.held.get(TOOL_CALLS, 0)}
     if budget.model_tokens is not None:
         rate = budget.model_tokens
         report["model_tokens"] = {"limit": rate.amount, "window_s": rate.window_s}

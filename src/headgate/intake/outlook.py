@@ -56,6 +56,8 @@ class Outlook:
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.shedding = False
+        self.held: Mapping[str, int] = {}
+        """What running runs hold of the fleet's budget."""
         self.estimates = Estimates(settings)
         """What runs are expected to take."""
         self.worker_here = False
@@ -64,6 +66,8 @@ class Outlook:
     async def refresh(self, store: Store) -> None:
         """Read the queues and follow rates and pressure."""
         await self.estimates.refresh(store)
+        if self._settings.budget.memory is not None or self._settings.budget.tool_calls is not None:
+            self.held = await store.holds.held()
         self.overview = await store.runs.overview()
         now_ms = self._clock.now_ms()
         for queue in self.overview.queues:
