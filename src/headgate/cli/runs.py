@@ -29,6 +29,9 @@ from headgate.model.run import DEAD, TERMINAL, RunState
 if TYPE_CHECKING:
     from headgate.client import Client
 
+TREE_AT_MOST = 100
+"""Sub-runs that one run is shown with."""
+
 RunId = Annotated[str, typer.Argument(metavar="ID")]
 Tenant = Annotated[str | None, typer.Option(help="Whose run it is; an API key may fix this.")]
 Before = Annotated[str | None, typer.Option(metavar="ID", help="Only runs older than this one: the next page.")]
@@ -78,6 +81,7 @@ def runs(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only sub-runs of this run.")] = None,
     limit: Limit = 20,
     before: Before = None,
     json_output: AsJson = False,
@@ -87,7 +91,9 @@ def runs(
     """List runs, newest first."""
     states = [one.value for one in state or ()]
     with service(url, api_key) as client:
-        page = client.runs(workflow=workflow, tenant=tenant, lane=lane, states=states, before=before, limit=limit)
+        page = client.runs(
+            workflow=workflow, tenant=tenant, lane=lane, states=states, before=before, limit=limit, parent=parent
+        )
     _show_runs(page, json_output, empty="no runs")
 
 
@@ -103,10 +109,16 @@ def run(
         if follow:
             _follow(client, run_id, json_output)
         shown = client.run(run_id)
+        below = [] if json_output else _tree(client, shown, 0)
     if json_output:
         as_json(shown)
-    else:
-        _show_run(shown)
+        return
+    _show_run(shown)
+    if below:
+        print()
+        table(("SUB-RUN", "WORKFLOW", "STATE", "REASON", "DETAIL"), below[:TREE_AT_MOST], empty="")
+        if len(below) > TREE_AT_MOST:
+            print(f"and more: headgate runs --parent {clean(run_id)}", file=sys.stderr)
 
 
 def cancel(run_id: RunId, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
@@ -281,6 +293,7 @@ def _show_run(one: Mapping[str, Any]) -> None:
             ("degraded", "yes, on a cheaper path" if one.get("degraded") else None),
             ("stop asked", "yes" if one.get("cancel_requested") and one["state"] not in TERMINAL else None),
             ("replay of", one.get("replay_of")),
+            ("sub-run of", one.get("parent_id")),
             ("submitted", moment(one.get("submitted_at"))),
             ("deadline", moment(one.get("deadline"))),
             ("queued for", milliseconds(timings.get("queued_ms"))),
@@ -295,6 +308,20 @@ def _show_run(one: Mapping[str, Any]) -> None:
     if steps:
         print()
         _show_steps(steps)
+
+
+def _tree(client: Client, one: Mapping[str, Any], indent: int) -> list[tuple[Any, ...]]:
+    """The rows of everything below a run, oldest first."""
+    rows: list[tuple[Any, ...]] = []
+    if not one.get("spawned"):
+        return rows
+    for child in reversed(client.runs(parent=one["id"], limit=TREE_AT_MOST + 1)["runs"]):
+        if len(rows) > TREE_AT_MOST:
+            break
+        name = f"{'- ' * indent}{child['id']}"
+        rows.append((name, child["workflow"], child["state"], child["reason"], first_line(child.get("detail"))))
+        rows += _tree(client, child, indent + 1)
+    return rows
 
 
 def _shares(timings: Mapping[str, Any]) -> str | None:

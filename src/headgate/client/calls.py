@@ -83,6 +83,7 @@ def runs(
     reason: str | None,
     before: str | None,
     limit: int,
+    parent: str | None,
 ) -> Call:
     """``GET /v1/runs``."""
     wanted = {
@@ -92,6 +93,7 @@ def runs(
         "reason": reason,
         "before": before,
         "limit": limit,
+        "parent": parent,
     }
     params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if states:

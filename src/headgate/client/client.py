@@ -108,10 +108,18 @@ class Client:
         reason: str | None = None,
         before: str | None = None,
         limit: int = 50,
+        parent: str | None = None,
     ) -> dict[str, Any]:
         """One page, newest first: ``{"runs": […], "next": id or None}``; pass ``next`` as ``before`` to go on."""
         call = calls.runs(
-            workflow=workflow, tenant=tenant, lane=lane, states=states, reason=reason, before=before, limit=limit
+            workflow=workflow,
+            tenant=tenant,
+            lane=lane,
+            states=states,
+            reason=reason,
+            before=before,
+            limit=limit,
+            parent=parent,
         )
         answer: dict[str, Any] = self._send(call)
         return answer

@@ -30,7 +30,7 @@ from headgate.server.shapes import (
 )
 from headgate.server.streams import RunStreams
 from headgate.server.submit import accepted
-from headgate.server.views import run_view, summary_view
+from headgate.server.views import NO_SUB_RUNS, run_view, summary_view
 from headgate.store.protocols import RunFilter
 
 SMALL_BODY = 16 * 1024
@@ -155,6 +155,8 @@ class RunRoutes:
         caller = caller_of(request, Right.READ)
         if wanted.before is not None and not is_uuid(wanted.before):
             raise InvalidRequest([("before", "must be the id of a run")])
+        if wanted.parent is not None and not is_uuid(wanted.parent):
+            raise InvalidRequest([("parent", "must be the id of a run")])
         if caller.tenant is not None and wanted.tenant not in (None, caller.tenant):
             return as_response(json_answer({"runs": [], "next": None}))
         runs = await self._gate.store.runs.page(
@@ -166,6 +168,7 @@ class RunRoutes:
                 reason=wanted.reason,
                 before=wanted.before,
                 limit=wanted.limit,
+                parent=wanted.parent,
             )
         )
         following = runs[-1].id if len(runs) == wanted.limit else None
@@ -227,7 +230,8 @@ class RunRoutes:
         if answer is None:
             raise unknown_run(run_id)
         steps = await gate.store.runs.steps(run_id)
-        return run_view(answer, steps, models=gate.settings.models, now_ms=gate.clock.now_ms())
+        below = await gate.store.children.counts(run_id) if answer.run.spawned else NO_SUB_RUNS
+        return run_view(answer, steps, models=gate.settings.models, now_ms=gate.clock.now_ms(), sub_runs=below)
 
     def _tell_end(self, run: RunRecord) -> None:
         started = run.started_ms

@@ -84,6 +84,10 @@ class RunSummary(Shape):
     crashes: int
     origin_id: str
     replay_of: str | None
+    parent_id: str | None = Field(description="The run that spawned it.")
+    depth: int = Field(description="Generations of sub-runs below a run that was submitted.")
+    spawned: int = Field(description="Sub-runs that it has spawned itself.")
+    resolved_by: str | None = Field(description="A dead letter: the replay that succeeded, or who dismissed it.")
     idempotency_key: str | None
     usage: Amounts
     budget: Amounts
@@ -119,6 +123,7 @@ class RunDetail(RunSummary):
     position: int | None
     eta_s: float | None
     paused: str | None
+    sub_runs: dict[str, int] = Field(description="Its own sub-runs by state.")
     timings: Timings
     input: Any
     result: Any
@@ -281,6 +286,7 @@ class RunsQuery(BaseModel):
     lane: str | None = Field(default=None, max_length=63)
     state: list[RunState] = Field(default=[], max_length=7, description="Repeatable.")
     reason: str | None = Field(default=None, max_length=63)
+    parent: str | None = Field(default=None, max_length=36, description="Only sub-runs of this run.")
     before: str | None = Field(default=None, max_length=36, description="The `next` of the page before.")
     limit: int = Field(default=50, ge=1, le=500)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from headgate.model.control import Control, ControlChange
 from headgate.model.decision import Admission
-from headgate.model.run import RunRecord, RunState
+from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
-from headgate.store.protocols import Approval
+from headgate.store.protocols import Approval, DeadChange, HistoryLine
+
+NO_SUB_RUNS: Mapping[str, int] = MappingProxyType({})
 
 
 def moment(ms: int | None) -> str | None:
@@ -87,26 +90,42 @@ def summary_view(run: RunRecord) -> dict[str, Any]:
         "crashes": run.crashes,
         "origin_id": run.origin_id,
         "replay_of": run.replay_of,
+        "parent_id": run.parent_id,
+        "depth": run.depth,
+        "spawned": run.spawned,
+        "resolved_by": run.resolved_by,
         "idempotency_key": run.idempotency_key,
         "usage": {"calls": run.used_calls, "model_tokens": run.used_model_tokens},
         "budget": {"calls": run.budget_calls, "model_tokens": run.budget_model_tokens},
     }
 
 
-def run_view(answer: Admission, steps: Sequence[Step], *, models: Collection[str], now_ms: int) -> dict[str, Any]:
+def run_view(
+    answer: Admission,
+    steps: Sequence[Step],
+    *,
+    models: Collection[str],
+    now_ms: int,
+    sub_runs: Mapping[str, int] = NO_SUB_RUNS,
+) -> dict[str, Any]:
     """Everything about one run."""
     run = answer.run
     waits = run.state is RunState.QUEUED
     here = f"/v1/runs/{run.id}"
     links = {"self": here, "events": f"{here}/events"}
+    if run.parent_id is not None:
+        links["parent"] = f"/v1/runs/{run.parent_id}"
+    if run.spawned:
+        links["sub_runs"] = f"/v1/runs?parent={run.id}"
     if not run.state.terminal:
         links["cancel"] = f"{here}/cancel"
-    if run.dead:
+    if run.state in DEAD:
         links["replay"] = f"{here}/replay"
     return {
         **summary_view(run),
         "position": answer.position if waits else None,
         "eta_s": _seconds(answer.eta_ms),
+        "sub_runs": dict(sub_runs),
         "paused": answer.paused,
         "timings": _timings(run, steps, models, now_ms),
         "input": json_value(run.input),
@@ -203,6 +222,32 @@ def control_change_view(change: ControlChange) -> dict[str, Any]:
         "before": change.was,
         "after": change.became,
         "until": moment(change.until_ms),
+    }
+
+
+def history_view(line: HistoryLine) -> dict[str, Any]:
+    """What became of one attempt."""
+    return {
+        "at": moment(line.at_ms),
+        "start": line.term,
+        "owner": line.owner,
+        "state": line.state,
+        "reason": line.reason,
+        "detail": line.detail,
+    }
+
+
+def dead_change_view(change: DeadChange) -> dict[str, Any]:
+    """What somebody did with a dead letter."""
+    return {
+        "at": moment(change.at_ms),
+        "action": change.action,
+        "run_id": change.run_id,
+        "workflow": change.workflow,
+        "tenant": change.tenant,
+        "cause": change.cause,
+        "by": change.done_by,
+        "why": change.why,
     }
 
 
