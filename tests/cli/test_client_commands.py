@@ -163,13 +163,13 @@ def test_lists_show_no_control_characters_and_read_no_markup(
 ) -> None:
     nasty = {**SUMMARY, "state": "failed", "reason": "error", "detail": "\x1b[2J[red]boom[/red]\nsecond line"}
     seen = serve({"GET /v1/runs": (200, {"runs": [nasty], "next": None})})
-    assert run(["dead", "--workflow", "triage"]) == 0
+    assert run(["runs", "--state", "failed", "--workflow", "triage"]) == 0
     shown = capsys.readouterr().out
     assert ID in shown
     assert "�[2J[red]boom[/red]" in shown
     assert "\x1b" not in shown
     assert "second line" not in shown
-    assert seen[0].url.params.get_list("state") == ["expired", "failed"]
+    assert seen[0].url.params.get_list("state") == ["failed"]
     assert seen[0].url.params["workflow"] == "triage"
 
 
@@ -296,9 +296,10 @@ def test_a_service_that_is_not_there_is_one_line(
 
 
 def test_older_runs_are_pages(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = serve({"GET /v1/runs": (200, {"runs": [SUMMARY], "next": ID})})
-    for command in ("runs", "dead"):
-        assert run([command, "--limit", "1", "--before", "older"]) == 0
+    page = {"runs": [SUMMARY], "dead": [SUMMARY], "next": ID}
+    seen = serve({"GET /v1/runs": (200, page), "GET /v1/dead": (200, page)})
+    for command in (["runs"], ["dead", "list"]):
+        assert run([*command, "--limit", "1", "--before", "older"]) == 0
         assert f"older ones: --before {ID}" in capsys.readouterr().err
         assert seen[-1].url.params["before"] == "older"
 

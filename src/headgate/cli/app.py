@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli import approvals, budget, controls, fleet, keys, processes, project, runs
+from headgate.cli import approvals, budget, controls, dead, fleet, keys, processes, project, runs
 from headgate.cli.entry import missing_extra
 from headgate.cli.screen import clean, complain
 from headgate.errors import ApiError, ConfigError, HeadgateError, InvalidRequest, Overloaded
@@ -34,7 +34,6 @@ for panel, command in (
     ("Runs", runs.run),
     ("Runs", runs.cancel),
     ("Runs", runs.replay),
-    ("Runs", runs.dead),
     ("Runs", budget.budget),
     ("Operations", fleet.capacity),
     ("Operations", controls.controls),
@@ -44,6 +43,7 @@ for panel, command in (
     ("Operations", controls.reset),
 ):
     app.command(rich_help_panel=panel)(command)
+app.add_typer(dead.app, name="dead", rich_help_panel="Runs")
 app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operations")
 

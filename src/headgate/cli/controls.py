@@ -32,7 +32,9 @@ def resume(target: Target, reason: Reason = "resumed", url: Url = DEFAULT_URL, a
 def override(
     target: Target,
     reason: Reason,
-    limit: Annotated[int | None, typer.Option(min=1, help="Resources: calls in flight; limits: unfinished runs.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Resources: calls in flight; limits: unfinished runs.")
+    ] = None,
     rate: Annotated[str | None, typer.Option(help="Resources: calls, limits: runs, e.g. 100/min.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Workflows: runs that may wait.")] = None,
     expires: For = None,

@@ -24,7 +24,7 @@ from headgate.cli.screen import (
     table,
 )
 from headgate.config.units import parse_duration
-from headgate.model.run import DEAD, TERMINAL, RunState
+from headgate.model.run import TERMINAL, RunState
 
 if TYPE_CHECKING:
     from headgate.client import Client
@@ -94,7 +94,7 @@ def runs(
         page = client.runs(
             workflow=workflow, tenant=tenant, lane=lane, states=states, before=before, limit=limit, parent=parent
         )
-    _show_runs(page, json_output, empty="no runs")
+    show_runs(page, json_output, empty="no runs")
 
 
 def run(
@@ -113,7 +113,7 @@ def run(
     if json_output:
         as_json(shown)
         return
-    _show_run(shown)
+    show_run(shown)
     if below:
         print()
         table(("SUB-RUN", "WORKFLOW", "STATE", "REASON", "DETAIL"), below[:TREE_AT_MOST], empty="")
@@ -150,22 +150,6 @@ def replay(
     with service(url, api_key) as client:
         accepted = client.replay(run_id, assume=assume)
     _show_accepted(accepted, json_output)
-
-
-def dead(
-    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
-    limit: Limit = 20,
-    before: Before = None,
-    json_output: AsJson = False,
-    url: Url = DEFAULT_URL,
-    api_key: Key = None,
-) -> None:
-    """List dead letters: runs that ended without success and wait for a person or a replay."""
-    states = sorted(one.value for one in DEAD)
-    with service(url, api_key) as client:
-        page = client.runs(workflow=workflow, tenant=tenant, states=states, before=before, limit=limit)
-    _show_runs(page, json_output, empty="no dead letters")
 
 
 def read_input(argument: str | None) -> Any:
@@ -232,7 +216,7 @@ def _show_end(ended: Mapping[str, Any]) -> None:
         complain(f"{ended.get('reason')}: {ended.get('detail') or 'no details'}")
 
 
-def _show_runs(page: Mapping[str, Any], json_output: bool, *, empty: str) -> None:
+def show_runs(page: Mapping[str, Any], json_output: bool, *, empty: str) -> None:
     found = page["runs"]
     if json_output:
         as_json(found)
@@ -277,7 +261,7 @@ def _standing(event: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _show_run(one: Mapping[str, Any]) -> None:
+def show_run(one: Mapping[str, Any]) -> None:
     timings, usage = one.get("timings") or {}, one.get("usage") or {}
     queued = one["state"] == RunState.QUEUED
     fields(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx2
 
@@ -168,6 +168,64 @@ class AsyncClient:
     async def replay(self, run_id: str, *, assume: str | None = None) -> dict[str, Any]:
         """Ask for a dead letter to be carried out again; ``assume`` is ``"done"`` or ``"not_done"``."""
         answer: dict[str, Any] = await self._send(calls.replay(run_id, assume))
+        return answer
+
+    async def dead(
+        self,
+        *,
+        workflow: str | None = None,
+        tenant: str | None = None,
+        lane: str | None = None,
+        reason: str | Sequence[str] | None = None,
+        older_than: str | None = None,
+        since: str | None = None,
+        resolved: bool = False,
+        record: bool = False,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """One page of dead letters, newest first: ``{"dead": […], "next": id or None}``.
+
+        ``older_than`` and ``since`` are durations such as ``"1h"``; ``resolved`` also shows those that need
+        nobody any more, ``record`` who dismissed and purged what.
+        """
+        wish = {
+            "workflow": workflow, "tenant": tenant, "lane": lane, "reason": reason, "older_than": older_than,
+            "since": since, "resolved": resolved or None, "record": record or None, "before": before, "limit": limit,
+        }  # fmt: skip
+        answer: dict[str, Any] = await self._send(calls.dead(wish))
+        return answer
+
+    async def dead_letter(self, run_id: str) -> dict[str, Any]:
+        """Everything about a dead letter, with the ``history`` of its attempts and its ``replays``."""
+        answer: dict[str, Any] = await self._send(calls.dead_letter(run_id))
+        return answer
+
+    async def replay_dead(
+        self,
+        *,
+        include_expired: bool = False,
+        assume: str | None = None,
+        rate: str | None = None,
+        **which: Unpack[calls.DeadWish],
+    ) -> dict[str, Any]:
+        """Replay one batch, oldest first: ``{"replayed", "skipped", "stopped", "next"}``.
+
+        Pass ``next`` as ``after`` to go on. ``stopped`` is the refusal that ended the batch; with a ``rate`` such as
+        ``"10/min"`` its scope is ``replays`` when the next one is due only after ``retry_after_ms``.
+        """
+        wish = {"include_expired": include_expired, "assume": assume, "rate": rate, **which}
+        answer: dict[str, Any] = await self._send(calls.dead_batch("replay", wish))
+        return answer
+
+    async def dismiss_dead(self, *, why: str, **which: Unpack[calls.DeadWish]) -> dict[str, Any]:
+        """Take one batch off the list; what it is stays readable. ``why`` is recorded."""
+        answer: dict[str, Any] = await self._send(calls.dead_batch("dismiss", {"why": why, **which}))
+        return answer
+
+    async def purge_dead(self, *, why: str, **which: Unpack[calls.DeadWish]) -> dict[str, Any]:
+        """Delete one batch for good. ``why`` is recorded."""
+        answer: dict[str, Any] = await self._send(calls.dead_batch("purge", {"why": why, **which}))
         return answer
 
     async def raise_budget(

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from headgate.clock import Clock
@@ -117,6 +117,43 @@ def cancel(run_id: str, detail: str | None) -> Call:
 def replay(run_id: str, assume: str | None) -> Call:
     """``POST /v1/runs/{id}/replay``."""
     return _post(f"/v1/runs/{_part(run_id)}/replay", {} if assume is None else {"assume": assume})
+
+
+class DeadWish(TypedDict, total=False):
+    """Which dead letters a bulk request means: all that fit every field that is given, oldest first."""
+
+    workflow: str | None
+    tenant: str | None
+    lane: str | None
+    reason: str | Sequence[str] | None
+    older_than: str | float | None
+    since: str | float | None
+    ids: Sequence[str] | None
+    limit: int | None
+    after: str | None
+    dry_run: bool
+
+
+def dead(wish: Mapping[str, Any]) -> Call:
+    """``GET /v1/dead``; what is ``None`` is not sent."""
+    params = {name: value for name, value in wish.items() if value is not None}
+    return Call(
+        "GET", "/v1/dead", {name: str(value).lower() if value is True else value for name, value in params.items()}
+    )
+
+
+def dead_letter(run_id: str) -> Call:
+    """``GET /v1/dead/{id}``."""
+    return Call("GET", f"/v1/dead/{_part(run_id)}")
+
+
+def dead_batch(action: str, wish: Mapping[str, Any]) -> Call:
+    """``POST /v1/dead/replay``, ``dismiss`` or ``purge``; what is ``None`` is not sent."""
+    body = {name: value for name, value in wish.items() if value is not None}
+    for name in ("ids", "reason"):
+        if name in body and not isinstance(body[name], str):
+            body[name] = list(body[name])
+    return _post(f"/v1/dead/{action}", body)
 
 
 def budget(run_id: str, wish: Mapping[str, Any]) -> Call:

@@ -17,6 +17,7 @@ from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
+from headgate.intake.replays import Pace
 from headgate.intake.submission import Submission, check
 from headgate.intake.when_full import WaysIn, held_back_ms, tell
 from headgate.model.canonical import digest
@@ -98,11 +99,12 @@ class Intake:
         return self._admitted(rules, answer)
 
     async def replay(
-        self, run_id: str, *, tenant: str | None = None, assume: str | None = None
+        self, run_id: str, *, tenant: str | None = None, assume: str | None = None, pace: Pace | None = None
     ) -> Admission | Refusal:
         """Ask for a dead letter to be carried out again, as a new run that remembers its finished steps.
 
-        It is admitted like any other run. ``assume`` says what became of ``once`` steps whose outcome is unknown.
+        It is admitted like any other run, and within ``pace``. ``assume`` says what became of ``once`` steps whose
+        outcome is unknown.
 
         Raises:
             InvalidRequest: ``assume`` is neither ``done`` nor ``not_done``.
@@ -121,6 +123,7 @@ class Intake:
                 replay_of=source.id,
                 origin_id=source.origin_id,
                 assume=assume,
+                pace=pace,
             )
         )
 
@@ -212,7 +215,7 @@ class Intake:
             content_key=None,
             duplicates=Duplicates.ALLOW,
             bounds=rules.bounds,
-            rates=demand.rates,
+            rates=demand.rates if wanted.pace is None else (*demand.rates, wanted.pace.take),
             needs=demand.needs,
             budget_calls=budget.calls,
             budget_model_tokens=None if budget.model_tokens is None else int(budget.model_tokens),

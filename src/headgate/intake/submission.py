@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.errors import InvalidRequest, StepNotSerializable
+from headgate.intake.replays import Pace
 from headgate.model.canonical import encode
 from headgate.model.cost import NO_HINT, CostHint
 from headgate.policy.run_budget import Ceiling
@@ -35,6 +36,8 @@ class Submission:
     """Replays only: the first run of the chain."""
     assume: str | None = None
     """Replays only: ``done`` or ``not_done``."""
+    pace: Pace | None = None
+    """Replays only: how fast they may come in."""
     spawn: Spawn | None = None
     """Sub-runs only, as the next two."""
     grant: Ceiling | None = None

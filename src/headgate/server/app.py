@@ -22,6 +22,7 @@ from headgate.server.answers import ProblemError, answer_for, as_response, inval
 from headgate.server.auth import Authenticator
 from headgate.server.budget_routes import BudgetRoutes
 from headgate.server.control_routes import ControlRoutes
+from headgate.server.dead_routes import DeadRoutes
 from headgate.server.fleet_routes import FleetRoutes
 from headgate.server.front import Front
 from headgate.server.metrics import Exposition
@@ -61,7 +62,7 @@ def build_app(gate: Gate, *, insecure: bool = False, rng: Random | None = None) 
         "headgate_http_streams": ("Event streams open.", lambda: streams.count),
     }
     fleet = FleetRoutes(gate, Exposition(gate.metrics, own), lambda: front.draining or gate.draining)
-    rooms = (RunRoutes(gate, streams), fleet, BudgetRoutes(gate), ControlRoutes(gate))
+    rooms = (RunRoutes(gate, streams), fleet, BudgetRoutes(gate), ControlRoutes(gate), DeadRoutes(gate))
     routers = [room.router() for room in rooms]
     for router in routers:
         api.include_router(router)

@@ -50,7 +50,7 @@ class Right(StrEnum):
     SUBMIT = "submit runs"
     READ = "read runs"
     CANCEL = "cancel runs"
-    REPLAY = "replay dead letters"
+    REPLAY = "replay, dismiss and purge dead letters"
     DECIDE = "answer approvals"
     BUDGET = "raise the ceilings of runs"
     OBSERVE = "read capacity and metrics"
