@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.policy.lane_shares import Ask, Owed, ask, split
+from headgate.policy.lane_shares import STARVED_AT_MOST_S, Ask, LaneLoad, Owed, ask, fleet, split
 
 SHARES = split({"critical": 0.2, "interactive": 0.4, "standard": 0.3, "background": 0.1})
 
@@ -130,3 +131,49 @@ def test_under_contention_each_lane_has_its_share_within_a_slot(slots: int) -> N
         running += granted(asked, slots - running.total(), waiting)
         assert all(abs(running[lane] - share * slots) < 1 + 1e-9 for lane, share in SHARES.items())
         running = Counter(dict(list(running.items())[::2]))  # every other lane's runs end
+
+
+def loads(waiting: dict[str, int], running: dict[str, int], claimed_ms: dict[str, int]) -> dict[str, LaneLoad]:
+    return {
+        lane: LaneLoad(share, waiting[lane], running.get(lane, 0), claimed_ms.get(lane, 0))
+        for lane, share in SHARES.items()
+        if waiting.get(lane)
+    }
+
+
+def test_a_full_fleet_gives_a_place_to_the_lane_furthest_below_its_share() -> None:
+    running = {"critical": 2, "interactive": 2, "standard": 3, "background": 1}
+    order = fleet(
+        loads(dict.fromkeys(SHARES, 9), running, dict.fromkeys(SHARES, 1000)), whole=10, free=2, now_ms=1000
+    )
+    assert order[:2] == (("interactive", 1), ("interactive", 1))
+
+
+def test_a_full_fleet_lends_what_nobody_below_its_share_wants() -> None:
+    order = fleet(loads({"background": 9}, {"critical": 5}, {}), whole=6, free=1, now_ms=0)
+    assert order[0] == ("background", 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 10_000), st.integers(1, 20))
+def test_no_lane_starves_in_a_fleet_with_fewer_places_than_lanes(whole: int, seed: int, longest_s: int) -> None:
+    """Every lane that waits gets a place at least as often as its patience and the runs of the others allow."""
+    rng = random.Random(seed)
+    now_ms, ends = 0, [(0, "")] * 0
+    claimed_ms = dict.fromkeys(SHARES, 0)
+    for _ in range(600):
+        running = Counter(lane for _, lane in ends)
+        free = whole - len(ends)
+        for lane, count in fleet(
+            loads(dict.fromkeys(SHARES, 5), running, claimed_ms), whole=whole, free=free, now_ms=now_ms
+        ):
+            for _ in range(count):
+                if free:
+                    free -= 1
+                    claimed_ms[lane] = now_ms
+                    ends.append((now_ms + 1000 * rng.randint(1, longest_s), lane))
+        assert max(now_ms - at for at in claimed_ms.values()) <= 1000 * (
+            STARVED_AT_MOST_S + (len(SHARES) + 1) * longest_s
+        )
+        ends.sort()
+        now_ms = ends.pop(0)[0]

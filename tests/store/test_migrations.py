@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -9,8 +10,14 @@ import apsw
 import pytest
 
 from headgate.errors import StoreError
+from headgate.model.run import RunState
+from headgate.store.open import open_store
+from headgate.store.protocols import RunEnd, RunFilter
 from headgate.store.sqlite.connection import connect_writer, create_file
 from headgate.store.sqlite.migrations import Migration, known_migrations, migrate
+from headgate.testing.store_conformance_ground import LEASE, NOW, Ground
+
+from .flow_counts import check_flows
 
 FIRST = Migration(1, "first", "CREATE TABLE a (x); INSERT INTO a VALUES (1);")
 SECOND = Migration(2, "second", "ALTER TABLE a ADD COLUMN y; INSERT INTO a VALUES (2, 3);")
@@ -26,6 +33,7 @@ RELEASED = {
     7: "b69b67eb9ca5a422",
     8: "8a1b714702c80a95",
     9: "1693859519c2638b",
+    10: "a06f25ced3b42406",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 
@@ -86,3 +94,58 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 def test_released_files_never_change() -> None:
     known = {migration.number: migration.checksum[:16] for migration in known_migrations()}
     assert known == RELEASED
+
+
+def test_what_waits_keeps_its_turn_when_flows_come(tmp_path: Path) -> None:
+    """A store from before flows: its waiting runs are found, in the old order, and its counts are right."""
+    path = tmp_path / "runs.db"
+    db = _connect(path)
+    before = tuple(migration for migration in known_migrations() if migration.name != "flows")
+    migrate(db, url="a", known=before)
+    # (tenant, user, workflow, virtual start, available, state): a has 0, 1, 2 and b stands at 1; one is running
+    rows = [
+        ("a", None, "triage", 0.0, NOW, "running"),
+        ("a", "ann", "triage", 1.0, NOW, "queued"),
+        ("a", None, "report", 2.0, NOW, "queued"),
+        ("b", None, "triage", 1.0, NOW, "queued"),
+        ("b", None, "triage", 2.0, NOW + 500, "queued"),
+    ]
+    for seq, (tenant, user, workflow, start, available, state) in enumerate(rows, start=1):
+        db.execute(
+            "INSERT INTO runs (seq, id, origin_id, workflow, tenant, user, lane, state, input, input_bytes, cost, "
+            "virtual_start, submitted_ms, available_ms, body_hash, term, owner, lease_until_ms, due_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'standard', ?, '{}', 2, 1.0, ?, ?, ?, '', ?, ?, ?, ?)",
+            (seq, f"run-{seq}", f"run-{seq}", workflow, tenant, user, state, start, NOW, available,
+             *((1, "w1", NOW + LEASE, NOW + LEASE) if state == "running" else (0, None, None, None))),
+        )  # fmt: skip
+    for scope, waiting, running in (
+        (("triage", "", ""), 3, 1), (("report", "", ""), 1, 0), (("", "", "standard"), 4, 1),
+        (("triage", "a", ""), 1, 1), (("report", "a", ""), 1, 0), (("triage", "b", ""), 2, 0),
+    ):  # fmt: skip
+        db.execute(
+            "INSERT INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 1)",
+            (*scope, waiting, 2 * waiting, waiting, running),
+        )
+    db.execute("INSERT INTO lanes VALUES ('standard', 0.0, 2.0)")
+    db.execute("INSERT INTO tenants VALUES ('standard', 'a', 3.0), ('standard', 'b', 3.0), ('standard', 'gone', 9.0)")
+    db.close()
+
+    async def main() -> None:
+        ground = Ground(lambda: open_store(f"sqlite:///{path}", mode="inline"))
+        await ground.enter()
+        check_flows(path)
+        both = ("triage", "report")
+        (late,) = [run for run in await ground.store.runs.page(RunFilter()) if run.id == "run-5"]
+        assert await ground.store.runs.position(late, ahead_of=()) == 3
+        claims = await ground.claim(9, workflows=both)
+        assert [claim.run.id for claim in claims][:3] == ["run-2", "run-4", "run-3"]
+        assert [claim.run.id for claim in await ground.claim(now_ms=NOW + 500, workflows=both)] == ["run-5"]
+        assert await ground.store.claims.finish(
+            [RunEnd("run-1", "w1", 1, RunState.SUCCEEDED, "succeeded", NOW, cost=6.0)]
+        ) == [True]
+        check_flows(path)
+        assert (await ground.admit(tenant="a")).virtual_start == 8.0  # 1 and its two, and 5 more than it was charged
+        assert (await ground.admit(tenant="gone")).virtual_start == 9.0
+        await ground.leave()
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,8 @@ from headgate.model.run import MOVES, TERMINAL, RunRecord, RunState
 from headgate.store.open import open_store
 from headgate.store.protocols import Debounce, Delay, Moved, Opening, RunEnd, RunFilter
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_question, a_step, an_intent, bound
+
+from .flow_counts import check_flows
 
 T = TypeVar("T")
 
@@ -111,6 +114,8 @@ class RunLife(RuleBasedStateMachine):
         full=st.sampled_from([None, "delay", "shed", "debounce"]),
         wait=st.none() | st.integers(1, 40_000),
         deadline=st.none() | st.integers(1, 60_000),
+        user=st.none() | st.sampled_from(["ann", "bob"]),
+        delay=st.sampled_from([0, 0, 700, 9000]),
     )
     def submit(
         self,
@@ -123,6 +128,8 @@ class RunLife(RuleBasedStateMachine):
         full: str | None,
         wait: int | None,
         deadline: int | None,
+        user: str | None,
+        delay: int,
     ) -> None:
         now = self.now
         answer = self.do(
@@ -130,6 +137,7 @@ class RunLife(RuleBasedStateMachine):
                 tenant=tenant, lane=lane, idempotency_key=key, body_hash=body, now_ms=now, bounds=(bound(DEPTH),),
                 **{"content_key": content, "duplicates": duplicates, **WHEN_FULL.get(full, {})},
                 sheds=("low",) if full == "shed" and lane == "high" else (), sheddable=lane == "low",
+                user=user, available_ms=now + delay, cost=0.5 if user else 2.0,
                 queue_deadline_ms=None if wait is None else now + wait,
                 deadline_ms=None if deadline is None else now + deadline,
             )
@@ -196,8 +204,6 @@ class RunLife(RuleBasedStateMachine):
             assert run.deadline_ms is None or run.deadline_ms > self.now
             assert claim.steps == tuple(self.do(self.ground.store.runs.steps(run.id)))
             self.fences.append((run.id, owner, run.term))
-        starts = [claim.run.virtual_start for claim in claims]
-        assert starts == sorted(starts)
         self.check("claim", {claim.run.id for claim in claims})
 
     def holds(self, fence: tuple[str, str, int]) -> bool:
@@ -205,11 +211,13 @@ class RunLife(RuleBasedStateMachine):
         return run.state is RunState.RUNNING and (run.id, run.owner, run.term) == fence
 
     @precondition(lambda self: self.fences)
-    @rule(data=st.data(), state=st.sampled_from(sorted(TERMINAL)))
-    def finish(self, data: st.DataObject, state: RunState) -> None:
+    @rule(data=st.data(), state=st.sampled_from(sorted(TERMINAL)), cost=st.none() | st.floats(0.01, 9.0))
+    def finish(self, data: st.DataObject, state: RunState, cost: float | None) -> None:
         fence = data.draw(st.sampled_from(self.fences))
         held = self.holds(fence)
-        assert self.do(self.ground.store.claims.finish([RunEnd(*fence, state, state.value, self.now)])) == [held]
+        assert self.do(
+            self.ground.store.claims.finish([RunEnd(*fence, state, state.value, self.now, cost=cost)])
+        ) == [held]
         self.check("finish", {fence[0]} if held else set())
 
     @precondition(lambda self: self.fences)
@@ -219,7 +227,7 @@ class RunLife(RuleBasedStateMachine):
         held = self.holds(fence)
         claims = self.ground.store.claims
         written = self.do(
-            claims.release(*fence, now_ms=self.now, reason="interrupted")
+            claims.release(*fence, now_ms=self.now, reason="interrupted", cost=0.7)
             if release
             else claims.suspend(
                 *fence, now_ms=self.now, wake_ms=None if wake is None else self.now + wake, reason="retry_wait"
@@ -237,7 +245,13 @@ class RunLife(RuleBasedStateMachine):
         owner = data.draw(st.sampled_from(["w1", "w2"]))
         believed = [(run_id, term) for run_id, who, term in self.fences if who == owner]
         found = self.do(
-            self.ground.store.claims.extend(owner, believed, now_ms=self.now, lease_until_ms=self.now + LEASE)
+            self.ground.store.claims.extend(
+                owner,
+                believed,
+                now_ms=self.now,
+                lease_until_ms=self.now + LEASE,
+                costs={run_id: 3.0 for run_id, _ in believed},
+            )
         )
         assert found.held == {fence for fence in believed if self.holds((fence[0], owner, fence[1]))}
         self.check("claim", {run_id for run_id, _ in found.held})
@@ -334,6 +348,7 @@ class RunLife(RuleBasedStateMachine):
         if self.ground.store is None:
             return
         self.do(self.ground.check_counters())
+        check_flows(Path(self.directory) / "runs.db")
         beside = sum(run.replay_of is not None for run in self.known.values())
         debounced = DEPTH  # a submission that does not debounce does not see them until they are in line
         assert self.fresh() <= DEPTH + SECOND_TIER.depth + debounced + beside

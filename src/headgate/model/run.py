@@ -90,9 +90,9 @@ class RunRecord:
     result: str | None
     """What the workflow returned, as JSON text, once it succeeded."""
     cost: float
-    """Estimated cost in fairness units (1.0 is an ordinary run)."""
+    """Estimated cost in fairness units (seconds of resource time, times the workflow's ``cost``)."""
     virtual_start: float
-    """Start-time fair queueing: the smaller, the earlier within the lane."""
+    """Where its tenant was expected to stand when its turn comes, as its position is told by."""
     submitted_ms: int
     available_ms: int
     """Not to be started before."""
@@ -131,6 +131,8 @@ class RunRecord:
     """How many generations of sub-runs it stands below a run that was submitted."""
     spawned: int = 0
     """How many sub-runs it has spawned."""
+    spent: float = 0.0
+    """What it has really cost, in fairness units, in attempts that ended in good order."""
 
     preemptions: int = 0
     """How often it made room for a run of a higher lane."""

@@ -14,6 +14,11 @@ stays empty while something waits.
 Preference: the last slots of a claim go first to lanes that are owed a whole slot by now, then to lanes that are a
 whole slot below their entitlement, in file order, then to whoever is owed most.
 
+Across many workers each keeps these rules by itself, unless the fleet may run fewer than its workers have slots for.
+Then the places are too few for any worker's rounding to be fair, and `fleet` gives them out by what runs everywhere:
+first to a lane that waits, has nothing running anywhere and got nothing for `STARVED_S` seconds divided by its share
+(at most `STARVED_AT_MOST_S`), then to the lane that is furthest below its share.
+
 Trade-off: a slot that was lent comes back when its run ends, not before (there is no preemption here).
 """
 
@@ -25,6 +30,8 @@ from dataclasses import dataclass, field
 
 LEAST_SHARE = 0.01
 """A lane for which the named shares leave nothing is still entitled to so much, else it could starve."""
+STARVED_S = 5.0
+STARVED_AT_MOST_S = 60.0
 _ROUNDING = 1e-9
 
 
@@ -81,6 +88,43 @@ def ask(shares: Mapping[str, float], running: Mapping[str, int], owed: Owed, *, 
     owed = _round(quota, fraction, whole, owed, seats=free - sum(quota.values()))
     entitled = tuple((lane, number) for lane, number in quota.items() if number)
     return Ask((*entitled, *((lane, free) for lane in shares)), owed)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLoad:
+    """What the whole fleet does for a lane."""
+
+    share: float
+    most: int
+    """How many places the lane may take now."""
+    running: int
+    claimed_ms: int
+    """When it got its latest place."""
+
+
+def fleet(lanes: Mapping[str, LaneLoad], *, whole: int, free: int, now_ms: int) -> tuple[tuple[str, int], ...]:
+    """Who gets the ``free`` places of a fleet that may run ``whole`` runs, in order. ``lanes`` are those that wait,
+    in file order. As in `Ask`, what a lane cannot use is offered to all of them at the end.
+    """
+
+    def starved(load: LaneLoad) -> bool:
+        patience_s = min(STARVED_AT_MOST_S, STARVED_S / max(load.share, LEAST_SHARE))
+        return load.running == 0 and now_ms - load.claimed_ms >= 1000 * patience_s
+
+    given = dict.fromkeys(lanes, 0)
+    order: list[str] = []
+    for name, load in sorted(lanes.items(), key=lambda lane: lane[1].claimed_ms):
+        if starved(load) and load.most > 0 and len(order) < free:
+            order.append(name)
+            given[name] = 1
+    while len(order) < free:
+        open_lanes = [name for name, load in lanes.items() if given[name] < load.most]
+        if not open_lanes:
+            break
+        name = max(open_lanes, key=lambda name: lanes[name].share * whole - lanes[name].running - given[name])
+        order.append(name)
+        given[name] += 1
+    return (*((name, 1) for name in order), *((name, load.most - given[name]) for name, load in lanes.items()))
 
 
 def _round(

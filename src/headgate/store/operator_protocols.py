@@ -51,6 +51,7 @@ class Approvals(Protocol):
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> Approval | Refusal | None:
         """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
         (``queue_full``). A question whose run ends while it waits is withdrawn (``expired``).

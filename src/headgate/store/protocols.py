@@ -86,7 +86,9 @@ class Admissions(Protocol):
            is held back (suspended, ``delayed``) until the queue should have room, behind those held back before it,
            if it may be so long; so is one whose tenant has runs held back. Runs held back by ``debounce`` count in
            the workflow's bounds, delayed ones only in their own.
-        5. ``virtual_start`` by `policy.fair_queue` from the lane's and the tenant's numbers.
+        5. It gets into line for its tenant and user (`policy.fair_queue`), who are lifted to the lane's present if
+           they had nothing waiting; a run that may not start yet (``available_ms``) does so at the first claim after
+           that. ``virtual_start`` is where the tenant stands once what it has waiting was charged.
         """
         ...
 
@@ -146,23 +148,37 @@ class Claims(Protocol):
     """
 
     async def claim(self, request: ClaimRequest) -> list[Claim]:
-        """Lease waiting runs: per lane by ``virtual_start``, then age. Each claim raises the run's term by one.
+        """Lease waiting runs. Each claim raises the run's term by one.
 
-        A run that is past its queue deadline (never started) or deadline is not claimed; one whose row cannot be
-        read back ends as ``failed``/``undecodable``. Also advances the lane's virtual time to the largest virtual
-        start claimed. A run claimed for the first time has no steps, unless it is a replay.
+        Per lane, the tenant with the smallest virtual time is next, in it the user with the smallest, and of that
+        user the run with the smallest ``order_ms`` (``newest_after``: the largest). Both are charged the run's
+        ``cost``, less what was charged for it before. The work this takes depends on the runs claimed, not on those
+        that wait, for whatever reason.
+
+        A run that is past its queue deadline (never started) or deadline, or before its ``available_ms``, is not
+        claimed; one whose row cannot be read back ends as ``failed``/``undecodable``. A run claimed for the first
+        time has no steps, unless it is a replay.
         """
         ...
 
     async def extend(
-        self, owner: str, held: Sequence[tuple[str, int]], *, now_ms: int, lease_until_ms: int
+        self,
+        owner: str,
+        held: Sequence[tuple[str, int]],
+        *,
+        now_ms: int,
+        lease_until_ms: int,
+        costs: Mapping[str, float] | None = None,
     ) -> Extension:
         """Heartbeat for every (run, term) the owner believes it holds. A lease that has already expired but was
-        not yet rescued is extended too."""
+        not yet rescued is extended too.
+
+        ``costs`` says what runs have cost in all by now; what is more than they were charged is charged."""
         ...
 
     async def finish(self, ends: Sequence[RunEnd]) -> list[bool]:
-        """End runs. ``False`` where the fence did not match (nothing was written for that one)."""
+        """End runs. ``False`` where the fence did not match (nothing was written for that one). A ``cost`` corrects
+        what they were charged, up or down."""
         ...
 
     async def suspend(
@@ -180,10 +196,12 @@ class Claims(Protocol):
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> bool:
         """Let go of a run that waits: until ``wake_ms``, or (``None``) until something wakes it.
 
-        ``attempts`` is the new total. ``False`` if the fence did not match.
+        ``attempts`` is the new total, and ``cost`` what it has cost in all: it corrects what was charged.
+        ``False`` if the fence did not match.
         """
         ...
 
@@ -199,6 +217,7 @@ class Claims(Protocol):
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> bool:
         """Put a run back in line unharmed (drain, preemption). Not a crash. ``False`` if not fenced. With the reason
         ``preempted`` it is counted as one (``preemptions``, ``preempted_ms``)."""
@@ -218,6 +237,7 @@ class Claims(Protocol):
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> bool | None:
         """Let go of a run that reached one of its ceilings: ``budget_wait`` until `Runs.raise_budget`, at the latest
         until ``until_ms`` (then `Upkeep.expire` ends it as ``failed``/``budget_exhausted``).
@@ -278,7 +298,7 @@ class Upkeep(Protocol):
         """Delete succeeded and cancelled runs (with their steps) that finished before; dead letters stay, and with
         them their replays, whose steps the next replay remembers.
 
-        Also drops what counts nothing any more: tenants' places in line that have passed, full rate buckets.
+        Also drops what counts nothing any more: flows that are behind their lane, full rate buckets.
         """
         ...
 

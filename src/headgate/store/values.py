@@ -59,7 +59,7 @@ class RunOffer:
     deadline_ms: int | None
     cost: float
     weight: float
-    """The tenant's share inside the lane; > 0."""
+    """The tenant's share inside the lane from now on; > 0."""
     idempotency_key: str | None
     body_hash: str
     """Digest of everything that must be equal for an idempotency key to be *the same request*."""
@@ -81,6 +81,8 @@ class RunOffer:
     """What it holds of things that many share at once."""
     refusal: Refusal | None = None
     """What intake answers already, unless the idempotency key names a run that was taken in before."""
+    order_ms: int | None = None
+    """Its order among the runs of its lane, tenant and user; ``None``: when it came in."""
     spawn: Spawn | None = None
     """Sub-runs only."""
     delay: Delay | None = None
@@ -234,6 +236,11 @@ class ClaimRequest:
     it is entitled to, the second time with what it may borrow if lanes before it leave some."""
     most: Mapping[str, int] = field(default_factory=dict)
     """What there is of each thing that running runs share; see `headgate.policy.holds`."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """(lane, share), in the order of the lanes: by these, and not by ``lanes``, the free places are given out while
+    ``max_running`` leaves fewer than were asked for."""
+    newest_after: tuple[tuple[str, int], ...] = ()
+    """(lane, milliseconds): lanes that serve their newest runs first once their oldest waits longer."""
 
 
 @record
@@ -263,6 +270,8 @@ class RunEnd:
     used_money: float = 0.0
     used_wall_ms: int = 0
     degraded: bool = False
+    cost: float | None = None
+    """What it has cost in all, in fairness units; ``None`` leaves it at what it was charged."""
 
 
 @dataclass(frozen=True, slots=True)

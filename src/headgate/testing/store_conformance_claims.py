@@ -23,12 +23,12 @@ async def a_claim_leases_the_run(ground: Ground) -> None:
     await ground.check_counters()
 
 
-async def claims_go_by_virtual_start_then_age(ground: Ground) -> None:
+async def claims_go_by_turns_then_age(ground: Ground) -> None:
+    first = await ground.admit(tenant="b", now_ms=NOW)
+    second = await ground.admit(tenant="b", now_ms=NOW + 1)
     late = await ground.admit(tenant="a", now_ms=NOW + 2)
-    early = await ground.admit(tenant="b", now_ms=NOW + 1)
-    second = await ground.admit(tenant="b", now_ms=NOW)
     claims = await ground.claim(now_ms=NOW + 10)
-    assert [claim.run.id for claim in claims] == [early.id, late.id, second.id]
+    assert [claim.run.id for claim in claims] == [first.id, late.id, second.id]
 
 
 async def lanes_are_served_in_the_order_asked(ground: Ground) -> None:
@@ -318,7 +318,7 @@ async def only_an_intent_is_forgotten(ground: Ground) -> None:
 
 CASES = (
     a_claim_leases_the_run,
-    claims_go_by_virtual_start_then_age,
+    claims_go_by_turns_then_age,
     lanes_are_served_in_the_order_asked,
     a_lane_may_borrow_what_others_leave,
     only_workflows_with_code_are_claimed,

@@ -10,11 +10,12 @@ from headgate.model.decision import Admission, LimitUse, MadeRoom, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, TERMINAL, RunRecord, RunState
+from headgate.policy import fair_queue
 from headgate.policy.admission import decide
-from headgate.policy.fair_queue import enqueue
 from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
 from headgate.store.sqlite import holds, later, shedding
+from headgate.store.sqlite.flows import Whose
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
@@ -296,13 +297,15 @@ def _store(
     """Write the run at its place in the lane's virtual time; with its number, and whether it stands last."""
     numbers = tx.numbers
     time = numbers.lane(offer.lane)
-    place = enqueue(
-        time.virtual_time, numbers.tenant_finish(offer.lane, offer.tenant), cost=offer.cost, weight=offer.weight
-    )
-    numbers.set_tenant_finish(offer.lane, offer.tenant, place.finish)
-    last = place.start >= time.last_start
-    if place.start > time.last_start:
-        time.last_start = place.start
+    fair_queue.check(offer.cost, offer.weight)
+    whose = Whose(offer.lane, offer.tenant, offer.user or "", offer.workflow)
+    numbers.flows.weigh(whose, offer.weight)
+    delayed = offer.available_ms > offer.now_ms
+    # A delayed one, which nobody may take yet, gets into line when somebody claims then.
+    start = max(time.last_start, time.virtual_time) if delayed else numbers.enter(tx, whose, offer.cost)
+    last = start >= time.last_start
+    if start > time.last_start:
+        time.last_start = start
         numbers.touched_lanes.add(offer.lane)
     large = size > later.LARGE_INPUT_BYTES
     origin_id = offer.origin_id if source is None else source.origin_id
@@ -318,7 +321,7 @@ def _store(
         None if large else offer.input,
         size,
         offer.cost,
-        place.start,
+        start,
         offer.now_ms,
         offer.available_ms,
         offer.queue_deadline_ms,
@@ -332,14 +335,16 @@ def _store(
         offer.idempotency_key,
         offer.body_hash,
         offer.content_key,
+        offer.now_ms if offer.order_ms is None else offer.order_ms,
+        1 if delayed else 0,
     )
     seq = tx.db.last_insert_rowid()
     if large:
         tx.run("keep_large_input", seq, offer.input)
-    numbers.scopes(offer.workflow, offer.tenant, offer.lane).count(_QUEUED, 1, fresh=True, size=size)
+    numbers.scopes(offer.workflow, offer.tenant, offer.lane).queue(1, fresh=True, size=size)
     record = RunRecord(
         offer.id, origin_id, offer.replay_of, offer.workflow, offer.tenant, offer.user, offer.lane, _QUEUED,
-        None, None, offer.input, None, offer.cost, place.start, offer.now_ms, offer.available_ms,
+        None, None, offer.input, None, offer.cost, start, offer.now_ms, offer.available_ms,
         offer.queue_deadline_ms, offer.deadline_ms, None, None, None, 0, None, 0, 0, False, degraded,
         offer.budget_calls, offer.budget_model_tokens, 0, 0, offer.idempotency_key, offer.budget_money,
         offer.budget_wall_ms,

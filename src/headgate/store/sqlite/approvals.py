@@ -12,6 +12,7 @@ from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import Approval
 from headgate.store.sqlite.admissions import RETRY_FLOOR_MS
 from headgate.store.sqlite.claims import suspend
+from headgate.store.sqlite.line import line_up
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.transaction import Reading, Transaction
 
@@ -35,6 +36,7 @@ class SqliteApprovals:
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> Approval | Refusal | None:
         answer: Approval | Refusal | None = await self._writer.submit(
             lambda tx: _ask(
@@ -48,6 +50,7 @@ class SqliteApprovals:
                 used_model_tokens,
                 used_money,
                 used_wall_ms,
+                cost,
             )
         )
         return answer
@@ -109,6 +112,7 @@ def _ask(
     used_model_tokens: int,
     used_money: float,
     used_wall_ms: int,
+    cost: float | None,
 ) -> Approval | Refusal | None:
     run = tx.row("fenced_run", approval.run_id, owner, term)
     if run is None:
@@ -136,6 +140,7 @@ def _ask(
         tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
         detail=f"waits for an answer in {asked.queue!r}", attempts=attempts, used_calls=used_calls,
         used_model_tokens=used_model_tokens, used_money=used_money, used_wall_ms=used_wall_ms,
+        cost=cost,
     )  # fmt: skip
     return asked
 
@@ -177,7 +182,6 @@ def _answer(
     if run is not None:
         seq, workflow, tenant, lane, deadline_ms, crashes = run
         tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
-        scopes = tx.numbers.scopes(workflow, tenant, lane)
-        scopes.count(RunState.SUSPENDED, -1)
-        scopes.count(RunState.QUEUED, 1)
+        tx.numbers.scopes(workflow, tenant, lane).count(RunState.SUSPENDED, -1)
+        line_up(tx, seq, workflow=workflow, tenant=tenant, lane=lane)
     return dataclasses.replace(approval, state=state, decided_by=by, decided_ms=now_ms, note=note)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.store.sqlite import holds
+from headgate.store.sqlite.line import line_up, stop_waiting
 from headgate.store.sqlite.transaction import Transaction
 
 
@@ -39,7 +40,9 @@ def _cancel_below(tx: Transaction, run_id: str, now_ms: int) -> None:
         tx.run("withdraw_approvals", below_id, now_ms)
         tx.run("drop_waits_of_parent", below_id)
         tx.run("drop_waits_for_child", below_id)
-        tx.numbers.scopes(workflow, tenant, lane).count(RunState(state), -1, fresh=term == 0, size=size)
+        stop_waiting(
+            tx, seq, RunState(state), workflow=workflow, tenant=tenant, lane=lane, fresh=term == 0, size=size
+        )
 
 
 def _let_go_on(tx: Transaction, run_id: str, now_ms: int) -> None:
@@ -56,6 +59,5 @@ def _let_go_on(tx: Transaction, run_id: str, now_ms: int) -> None:
         if row is not None:
             seq, workflow, tenant, lane, deadline_ms = row
             tx.run("wake_for_children", seq, deadline_ms, now_ms)
-            scopes = tx.numbers.scopes(workflow, tenant, lane)
-            scopes.count(RunState.SUSPENDED, -1)
-            scopes.count(RunState.QUEUED, 1)
+            tx.numbers.scopes(workflow, tenant, lane).count(RunState.SUSPENDED, -1)
+            line_up(tx, seq, workflow=workflow, tenant=tenant, lane=lane)

@@ -14,6 +14,7 @@ from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.policy.admission import Load, Waiting
 from headgate.store.protocols import Delay, DepthBound, Moved, Opening, RunOffer
+from headgate.store.sqlite.line import line_up, stop_waiting
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
 from headgate.store.sqlite.transaction import Reading, Transaction
 
@@ -114,9 +115,10 @@ def debounced_until(offer: RunOffer, delayed: HoldBack | None) -> HoldBack | Non
 
 def hold_back(tx: Transaction, run: RunRecord, seq: int, size: int, hold: HoldBack) -> RunRecord:
     """Hold a run back that was just written as a queued one."""
-    scopes = tx.numbers.scopes(run.workflow, run.tenant, run.lane)
-    scopes.count(RunState.QUEUED, -1, fresh=True, size=size)
-    scopes.count(RunState.SUSPENDED, 1)
+    stop_waiting(
+        tx, seq, RunState.QUEUED, workflow=run.workflow, tenant=run.tenant, lane=run.lane, fresh=True, size=size
+    )
+    tx.numbers.scopes(run.workflow, run.tenant, run.lane).count(RunState.SUSPENDED, 1)
     return _keep(tx, run, seq, hold)
 
 
@@ -178,9 +180,9 @@ def let_in_line(
     """Put a held-back run of (workflow, tenant, lane) in line for its first start."""
     moments = [moment for moment in (deadline_ms, queue_deadline_ms) if moment is not None]
     tx.run("let_in_line", seq, now_ms, min(moments, default=None), queue_deadline_ms)
-    scopes = tx.numbers.scopes(*run)
-    scopes.count(RunState.SUSPENDED, -1)
-    scopes.count(RunState.QUEUED, 1, fresh=True, size=size)
+    workflow, tenant, lane = run
+    tx.numbers.scopes(*run).count(RunState.SUSPENDED, -1)
+    line_up(tx, seq, workflow=workflow, tenant=tenant, lane=lane, fresh=True, size=size)
 
 
 def let_in(tx: Transaction, opening: Opening, *, now_ms: int, limit: int) -> list[Moved]:

@@ -9,6 +9,8 @@ Invariant: after every commit the table ``queues`` says what counting the rows o
 from __future__ import annotations
 
 from headgate.model.run import RunState
+from headgate.policy import fair_queue
+from headgate.store.sqlite.flows import Flows, Whose
 from headgate.store.sqlite.transaction import Reading, Transaction
 
 _QUEUED, _RUNNING, _SUSPENDED = RunState.QUEUED, RunState.RUNNING, RunState.SUSPENDED
@@ -46,13 +48,17 @@ class Queue:
 
 
 class LaneTime:
-    """A lane's virtual time, and the largest virtual start it gave."""
+    """A lane's virtual time, the largest virtual start it gave, how often a flow began to wait, its latest claim."""
 
-    __slots__ = ("last_start", "virtual_time")
+    __slots__ = ("arrivals", "claimed_ms", "last_start", "virtual_time")
 
-    def __init__(self, virtual_time: float = 0.0, last_start: float = 0.0) -> None:
+    def __init__(
+        self, virtual_time: float = 0.0, last_start: float = 0.0, arrivals: int = 0, claimed_ms: int = 0
+    ) -> None:
         self.virtual_time = virtual_time
         self.last_start = last_start
+        self.arrivals = arrivals
+        self.claimed_ms = claimed_ms
 
 
 class Scopes:
@@ -64,17 +70,31 @@ class Scopes:
         self.keys = keys
         self.queues = queues
 
-    def count(self, state: RunState, by: int, *, fresh: bool = False, size: int = 0) -> None:
-        """Count ``by`` (1 or -1) runs in ``state``; ``fresh``: it never started and its input has ``size`` bytes."""
+    def queue(self, by: int, *, fresh: bool = False, size: int = 0) -> None:
+        """Count ``by`` (1 or -1) queued runs; ``fresh``: it never started and its input has ``size`` bytes.
+
+        The run's flows must be told as well: `line.line_up` and `line.stop_waiting` do both.
+        """
         for queue in self.queues:
-            if state is _QUEUED:
-                queue.waiting += by
-                if by < 0:
-                    queue.horizon = None
-                if fresh:
-                    queue.depth += by
-                    queue.bytes += by * size
-            elif state is _RUNNING:
+            queue.waiting += by
+            if by < 0:
+                queue.horizon = None
+            if fresh:
+                queue.depth += by
+                queue.bytes += by * size
+
+    def count(self, state: RunState, by: int) -> None:
+        """Count ``by`` (1 or -1) runs in ``state``, which is not queued.
+
+        Raises:
+            ValueError: it is; see `queue`.
+        """
+        if state is _QUEUED:
+            raise ValueError(
+                "runs that get into line, or leave it, are counted by line.line_up and line.stop_waiting"
+            )
+        for queue in self.queues:
+            if state is _RUNNING:
                 queue.running += by
             elif state is _SUSPENDED:
                 queue.suspended += by
@@ -98,15 +118,14 @@ class Numbers:
 
     __slots__ = (
         "_arrivals",
-        "_finishes",
         "_lanes",
         "_new_arrivals",
-        "_new_finishes",
         "_queues",
         "_scopes",
         "_tx",
         "_version",
         "all_lanes_read",
+        "flows",
         "touched",
         "touched_lanes",
     )
@@ -114,6 +133,7 @@ class Numbers:
     def __init__(self, tx: Reading) -> None:
         self._tx = tx
         self._version: int | None = None
+        self.flows = Flows(tx, self._next_arrival)
         self.forget()
 
     def forget(self) -> None:
@@ -121,13 +141,12 @@ class Numbers:
         self._queues: dict[Scope, Queue] = {}
         self._scopes: dict[Scope, Scopes] = {}
         self._lanes: dict[str, LaneTime] = {}
-        self._finishes: dict[tuple[str, str], float] = {}
         self._arrivals: dict[str, float | None] = {}
         self.touched: set[Scopes] = set()
         self.touched_lanes: set[str] = set()
-        self._new_finishes: dict[tuple[str, str], float] = {}
         self._new_arrivals: dict[str, float] = {}
         self.all_lanes_read = False
+        self.flows.forget()
 
     def begin(self) -> bool:
         """At the start of a write transaction. True if somebody else has written since the last one."""
@@ -178,18 +197,35 @@ class Numbers:
             time = self._lanes[lane] = LaneTime() if row is None else LaneTime(*row)
         return time
 
-    def tenant_finish(self, lane: str, tenant: str) -> float:
-        """Where the tenant's last run in the lane ends, in virtual time."""
-        key = (lane, tenant)
-        finish = self._finishes.get(key)
-        if finish is None:
-            row = self._tx.row("tenant_finish", lane, tenant)
-            finish = self._finishes[key] = 0.0 if row is None else row[0]
-        return finish
+    def _next_arrival(self, lane: str) -> int:
+        time = self.lane(lane)
+        time.arrivals += 1
+        self.touched_lanes.add(lane)
+        return time.arrivals
 
-    def set_tenant_finish(self, lane: str, tenant: str, finish: float) -> None:
-        key = (lane, tenant)
-        self._finishes[key] = self._new_finishes[key] = finish
+    def enter(self, tx: Transaction, whose: Whose, cost: float) -> float:
+        """A run of these flows that may start begins to wait; its virtual start."""
+        return self.flows.enter(tx, whose, cost, self.lane(whose.lane).virtual_time)
+
+    def dispatch(self, whose: Whose, *, cost: float, charged: float, now_ms: int) -> None:
+        """A waiting run of these flows starts, and is charged what it was not charged before."""
+        time = self.lane(whose.lane)
+        at = self.flows.dispatch(whose, cost, fair_queue.due(cost, charged))
+        time.virtual_time = fair_queue.dispatch(time.virtual_time, at)
+        time.claimed_ms = now_ms
+        self.touched_lanes.add(whose.lane)
+
+    def correct(self, whose: Whose, amount: float) -> None:
+        """A run cost its flows more (or less) than it was charged."""
+        time = self.lane(whose.lane)
+        flow = self.flows.tenant(whose.lane, whose.tenant)
+        if not flow.lines:  # it was behind its lane and forgotten
+            flow.virtual = time.virtual_time
+        self.flows.charge(whose, amount)
+        lane = self.queue("", "", whose.lane)
+        if lane.waiting + lane.running == 0:  # a busy time ends, and with it what anybody owes
+            time.virtual_time = fair_queue.dispatch(time.virtual_time, flow.virtual)
+            self.touched_lanes.add(whose.lane)
 
     def arrival(self, key: str) -> float | None:
         """The theoretical arrival time of a rate bucket; ``None`` if it was never used."""
@@ -205,6 +241,7 @@ class Numbers:
 
     def write(self, tx: Transaction) -> None:
         """Write back what changed; before the commit."""
+        self.flows.write(tx)
         if self.touched:
             changed = {
                 key: queue for scopes in self.touched for key, queue in zip(scopes.keys, scopes.queues, strict=True)
@@ -219,18 +256,18 @@ class Numbers:
             self.touched.clear()
         if self.touched_lanes:
             times = ((lane, self._lanes[lane]) for lane in self.touched_lanes)
-            tx.run_each("keep_lane_numbers", ((lane, time.virtual_time, time.last_start) for lane, time in times))
+            tx.run_each(
+                "keep_lane_numbers",
+                ((lane, time.virtual_time, time.last_start, time.arrivals, time.claimed_ms) for lane, time in times),
+            )
             self.touched_lanes.clear()
-        if self._new_finishes:
-            tx.run_each("keep_tenant_finish", ((*key, finish) for key, finish in self._new_finishes.items()))
-            self._new_finishes.clear()
         if self._new_arrivals:
             tx.run_each("keep_rate_arrival", self._new_arrivals.items())
             self._new_arrivals.clear()
 
     def trim(self) -> None:
         """After a commit: keep what is kept within bounds."""
-        if max(len(self._queues), len(self._finishes), len(self._arrivals)) > KEPT_AT_MOST:
+        if max(len(self._queues), len(self.flows), len(self._arrivals)) > KEPT_AT_MOST:
             self.forget()
 
 
@@ -250,4 +287,11 @@ def recount(tx: Transaction) -> None:
         if not scope[1]:
             queues[scope] = [0] * 6
     tx.run_each("keep_queue_numbers", ((*scope, *sums, started.get(scope, 0)) for scope, sums in queues.items()))
+    tx.numbers.forget()
+    tx.run("empty_tenant_flows")
+    tx.run("empty_user_flows")
+    for *labels, waiting, cost in tx.rows("recounted_flows"):
+        whose = Whose(*(label.decode("utf-8", "replace") for label in labels))
+        tx.numbers.flows.restore(whose, waiting, cost)
+    tx.numbers.write(tx)
     tx.numbers.forget()

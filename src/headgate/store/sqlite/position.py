@@ -1,6 +1,8 @@
-"""How many waiting runs will start before a given one.
+"""How many waiting runs will start before a given one, as far as known now.
 
-Exact while few are ahead: counted in the index, up to `COUNTED_AT_MOST`. Beyond that an estimate from the counters:
+Told by the virtual start that each run was given when it came in: where its tenant would stand if no estimate were
+corrected, each tenant kept to ``fifo``, and nobody else came. While few are ahead they are counted in the index, up
+to `COUNTED_AT_MOST`. Beyond that it is an estimate from the counters:
 the lane's waiting runs are taken to be spread evenly between its virtual time and the largest start it gave.
 Runs of the lanes that go first all count.
 
@@ -57,7 +59,7 @@ def _queue(tx: Reading, lane: str) -> Queue:
 
 
 def _count(tx: Reading, run: RunRecord, seq: int) -> int:
-    row = tx.row("count_ahead_in_lane", run.lane, run.virtual_start, run.submitted_ms, seq, COUNTED_AT_MOST)
+    row = tx.row("count_ahead_in_lane", run.lane, run.virtual_start, seq, COUNTED_AT_MOST)
     return 0 if row is None else int(row[0])
 
 

@@ -13,9 +13,11 @@ from headgate.policy.run_budget import raised
 from headgate.store.protocols import Ceilings, Overview, QueueState, RunFilter
 from headgate.store.sqlite import family, holds
 from headgate.store.sqlite.damage import run_by_id, runs_by_ids
+from headgate.store.sqlite.line import line_up, stop_waiting
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_now
 from headgate.store.sqlite.rows import step_of
+from headgate.store.sqlite.search import next_of_lane
 from headgate.store.sqlite.transaction import Reading, Transaction
 
 PAGE_AT_MOST = 1000
@@ -47,8 +49,7 @@ class SqliteRuns:
         return position
 
     async def heads(self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int) -> Mapping[str, int]:
-        wanted = json.dumps(list(workflows))
-        found: dict[str, int] = await self._reader.submit(lambda tx: _heads(tx, lanes, wanted, now_ms))
+        found: dict[str, int] = await self._reader.submit(lambda tx: _heads(tx, lanes, workflows, now_ms))
         return found
 
     async def overview(self) -> Overview:
@@ -86,9 +87,8 @@ def _raise_budget(
     tx.run("raise_budget", seq, *after)
     if state == RunState.SUSPENDED and reason == Reason.BUDGET_WAIT:
         tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
-        scopes = tx.numbers.scopes(workflow, owner_tenant, lane)
-        scopes.count(RunState.SUSPENDED, -1)
-        scopes.count(RunState.QUEUED, 1)
+        tx.numbers.scopes(workflow, owner_tenant, lane).count(RunState.SUSPENDED, -1)
+        line_up(tx, seq, workflow=workflow, tenant=owner_tenant, lane=lane)
     return run_by_id(tx, run_id)
 
 
@@ -126,10 +126,15 @@ def _position(tx: Reading, run_id: str, ahead_of: Sequence[str]) -> int:
         return 0 if found is None else position_now(tx, run, found[0], ahead_of)
 
 
-def _heads(tx: Reading, lanes: Sequence[str], workflows: str, now_ms: int) -> dict[str, int]:
+def _heads(tx: Reading, lanes: Sequence[str], workflows: Sequence[str], now_ms: int) -> dict[str, int]:
+    found = {}
     with tx.snapshot():
-        heads = {lane: tx.row("head_of_lane", now_ms, lane, workflows) for lane in lanes}
-    return {lane: row[0] for lane, row in heads.items() if row is not None}
+        for lane in lanes:
+            seq = next_of_lane(tx, lane, workflows, now_ms=now_ms)
+            row = None if seq is None else tx.row("waits_since", seq)
+            if row is not None:
+                found[lane] = row[0]
+    return found
 
 
 def _overview(tx: Reading) -> Overview:
@@ -164,7 +169,7 @@ def _cancel(tx: Transaction, run_id: str, *, tenant: str | None, now_ms: int, de
         end_waiting(
             tx, seq, run_id, RunState.CANCELLED, Reason.CANCELLED.value, detail, now_ms,
         )  # fmt: skip
-        tx.numbers.scopes(workflow, owner_tenant, lane).count(state, -1, fresh=term == 0, size=size)
+        stop_waiting(tx, seq, state, workflow=workflow, tenant=owner_tenant, lane=lane, fresh=term == 0, size=size)
     return run_by_id(tx, run_id)
 
 

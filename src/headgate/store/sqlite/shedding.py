@@ -15,6 +15,7 @@ from headgate.model.run import RunState
 from headgate.policy.admission import Load
 from headgate.store.protocols import DepthBound, RunOffer
 from headgate.store.sqlite import history
+from headgate.store.sqlite.line import stop_waiting
 from headgate.store.sqlite.runs import end_waiting
 from headgate.store.sqlite.transaction import Transaction
 
@@ -81,7 +82,9 @@ def shed(tx: Transaction, victims: Sequence[Victim], *, for_run: str, lane: str,
         state, reason = RunState.EXPIRED, Reason.SHED.value
         history.keep(tx, one.seq, now_ms=now_ms, state=state.value, reason=reason, detail=words)
         end_waiting(tx, one.seq, one.run_id, state, reason, words, now_ms)
-        scopes = tx.numbers.scopes(one.workflow, one.tenant, one.lane)
-        scopes.count(RunState.QUEUED, -1, fresh=True, size=one.size)
-        scopes.count(state, 1)
+        stop_waiting(
+            tx, one.seq, RunState.QUEUED, workflow=one.workflow, tenant=one.tenant, lane=one.lane,
+            fresh=True, size=one.size,
+        )  # fmt: skip
+        tx.numbers.scopes(one.workflow, one.tenant, one.lane).count(state, 1)
     return tuple(MadeRoom(one.run_id, one.workflow, one.tenant, one.lane) for one in victims)

@@ -12,6 +12,7 @@ from headgate.policy.admission import Waiting
 from headgate.store.protocols import Moved, Opening
 from headgate.store.sqlite import family, history, holds, later
 from headgate.store.sqlite.damage import read_each
+from headgate.store.sqlite.line import line_up, stop_waiting
 from headgate.store.sqlite.numbers import Scopes
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.rows import UNREADABLE, json_list
@@ -81,9 +82,16 @@ class _Due:
     reason: str | None
     queue_deadline_ms: int | None
 
-    def leave(self) -> None:
+    def leave(self, tx: Transaction) -> None:
         """Stop counting it where it stood."""
-        self.scopes.count(RunState(self.state), -1, fresh=self.term == 0, size=self.size)
+        stop_waiting(
+            tx, self.seq, RunState(self.state), workflow=self.workflow, tenant=self.tenant, lane=self.lane,
+            fresh=self.term == 0, size=self.size,
+        )  # fmt: skip
+
+    def line_up(self, tx: Transaction) -> None:
+        """Count it among those that wait."""
+        line_up(tx, self.seq, workflow=self.workflow, tenant=self.tenant, lane=self.lane)
 
     def moved(self, state: RunState, reason: Reason) -> Moved:
         return Moved(self.run_id, self.workflow, self.tenant, self.lane, state, reason.value)
@@ -114,7 +122,7 @@ def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
     words = f"{one.detail or 'its ceiling was reached'}; nobody raised it in time"
     _remember(tx, one, now_ms, RunState.FAILED, Reason.BUDGET_EXHAUSTED, words)
     end_waiting(tx, one.seq, one.run_id, RunState.FAILED, Reason.BUDGET_EXHAUSTED.value, words, now_ms)
-    one.leave()
+    one.leave(tx)
     one.scopes.count(RunState.FAILED, 1)
     return one.moved(RunState.FAILED, Reason.BUDGET_EXHAUSTED)
 
@@ -124,7 +132,7 @@ def _expire_one(tx: Transaction, one: _Due, now_ms: int) -> Moved:
     reason = Reason.DEADLINE_PASSED if late else Reason.QUEUE_EXPIRED
     _remember(tx, one, now_ms, RunState.EXPIRED, reason, None)
     end_waiting(tx, one.seq, one.run_id, RunState.EXPIRED, reason.value, None, now_ms)
-    one.leave()
+    one.leave(tx)
     one.scopes.count(RunState.EXPIRED, 1)
     return one.moved(RunState.EXPIRED, reason)
 
@@ -135,7 +143,7 @@ def _rescue(tx: Transaction, now_ms: int, max_crashes: int, limit: int) -> list[
 
 def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Moved:
     crashes = one.crashes + 1
-    one.leave()
+    one.leave(tx)
     end: tuple[RunState, Reason] | None = None
     if one.cancel_requested:
         end = RunState.CANCELLED, Reason.CANCELLED
@@ -147,7 +155,7 @@ def _rescue_one(tx: Transaction, one: _Due, now_ms: int, max_crashes: int) -> Mo
         _remember(tx, one, now_ms, _QUEUED, Reason.LEASE_EXPIRED, "its worker vanished")
         holds.give_back(tx, one.seq)
         tx.run("put_back_in_line", one.seq, Reason.LEASE_EXPIRED.value, one.deadline_ms, crashes)
-        one.scopes.count(_QUEUED, 1)
+        one.line_up(tx)
         return one.moved(_QUEUED, Reason.LEASE_EXPIRED)
     state, reason = end
     detail = one.detail if one.cancel_requested else f"{crashes} workers vanished while they held it"
@@ -174,8 +182,8 @@ def _wake(tx: Transaction, now_ms: int, limit: int) -> list[Moved]:
             moved.append(one.moved(_QUEUED, Reason(one.reason or Reason.DELAYED)))
             continue
         tx.run("put_back_in_line", one.seq, None, one.deadline_ms, one.crashes)
-        one.leave()
-        one.scopes.count(_QUEUED, 1)
+        one.leave(tx)
+        one.line_up(tx)
         moved.append(one.moved(_QUEUED, Reason.RETRY_WAIT))
     return moved
 
@@ -192,7 +200,8 @@ def _prune(tx: Transaction, before_ms: int, limit: int) -> int:
         tx.run("prune_approvals", json.dumps([run_id for _, run_id in found]))
         tx.run("prune_runs", seqs)
     tx.numbers.write(tx)
-    tx.run("prune_tenants", limit)
+    tx.run("prune_tenant_flows", limit)
+    tx.run("prune_user_flows", limit)
     tx.run("prune_rates", before_ms, limit)
     tx.run("prune_queues", limit)
     tx.numbers.forget()

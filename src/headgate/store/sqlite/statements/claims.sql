@@ -1,23 +1,11 @@
--- name: claimable_runs
--- owner, lease until, now, lane, workflows (JSON), at most. The rows as they will be once claimed.
-SELECT {claimed_columns}, seq, input_bytes FROM runs INDEXED BY runs_to_claim
-WHERE state = 'queued' AND lane = ?4 AND workflow IN (SELECT value FROM json_each(?5))
-  AND available_ms <= ?3 AND (deadline_ms IS NULL OR deadline_ms > ?3)
-  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?3)
-ORDER BY virtual_start, submitted_ms, seq LIMIT ?6
-
--- name: claimable_seqs
--- now, lane, workflows (JSON), at most. The same runs by number only, for when one of them cannot be read.
-SELECT seq FROM runs INDEXED BY runs_to_claim
-WHERE state = 'queued' AND lane = ?2 AND workflow IN (SELECT value FROM json_each(?3))
-  AND available_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)
-  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?1)
-ORDER BY virtual_start, submitted_ms, seq LIMIT ?4
+-- name: claimed_runs
+-- owner, lease until, now, seqs (JSON). The rows as they will be once claimed.
+SELECT {claimed_columns}, seq, input_bytes FROM runs WHERE seq IN (SELECT value FROM json_each(?4))
 
 -- name: claim_runs
 -- owner, lease until, now, seqs (JSON)
 UPDATE runs SET state = 'running', owner = ?1, term = term + 1, lease_until_ms = ?2, due_ms = ?2,
-  started_ms = coalesce(started_ms, ?3), reason = NULL, detail = NULL
+  charged = max(charged, cost), started_ms = coalesce(started_ms, ?3), reason = NULL, detail = NULL
 WHERE seq IN (SELECT value FROM json_each(?4))
 
 -- name: steps_of_runs
@@ -33,7 +21,7 @@ SELECT {run_columns}, seq FROM runs WHERE seq = ?1
 
 -- name: held_runs
 -- owner, run ids (JSON)
-SELECT seq, id, term, cancel_requested FROM runs
+SELECT seq, id, term, cancel_requested, charged, workflow, tenant, lane, CAST(coalesce(user, '') AS BLOB) FROM runs
 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'running' AND owner = ?1
 
 -- name: extend_leases
@@ -42,13 +30,16 @@ UPDATE runs SET lease_until_ms = ?1, due_ms = ?1 WHERE seq IN (SELECT value FROM
 
 -- name: running_runs
 -- run ids (JSON)
-SELECT id, owner, term, seq, workflow, tenant, lane, spawned, spawn_key, replay_of FROM runs
+SELECT id, owner, term, seq, workflow, tenant, lane, spawned, spawn_key, replay_of, charged,
+  CAST(coalesce(user, '') AS BLOB)
+FROM runs
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
 
 -- name: finish_run
--- seq, state, reason, detail, result, now, calls, model tokens, money, wall, degraded
+-- seq, state, reason, detail, result, now, calls, model tokens, money, wall, degraded, cost
 UPDATE runs SET state = ?2, reason = ?3, detail = coalesce(?4, detail), result = ?5, finished_ms = ?6, used_calls = ?7,
-  used_model_tokens = ?8, used_money = ?9, used_wall_ms = ?10, degraded = max(degraded, ?11), due_ms = NULL, lease_until_ms = NULL
+  used_model_tokens = ?8, used_money = ?9, used_wall_ms = ?10, degraded = max(degraded, ?11), charged = coalesce(?12, charged), spent = coalesce(?12, spent), due_ms = NULL,
+  lease_until_ms = NULL
 WHERE seq = ?1
 
 -- name: fenced_run

@@ -40,7 +40,7 @@ ORDER BY wake_ms, seq LIMIT ?2
 -- name: let_in_line
 -- seq, now, due, queue deadline
 UPDATE runs SET state = 'queued', reason = NULL, detail = NULL, wake_ms = NULL,
-  available_ms = min(available_ms, ?2), due_ms = ?3, queue_deadline_ms = ?4
+  available_ms = min(available_ms, ?2), due_ms = ?3, queue_deadline_ms = ?4, delayed = 0
 WHERE seq = ?1
 
 -- name: run_of_collapsed_key

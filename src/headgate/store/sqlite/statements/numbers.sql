@@ -19,19 +19,12 @@ ON CONFLICT (workflow, tenant, lane) DO UPDATE SET
 
 -- name: lane_numbers
 -- lane
-SELECT virtual_time, last_start FROM lanes WHERE lane = ?1
+SELECT virtual_time, last_start, arrivals, claimed_ms FROM lanes WHERE lane = ?1
 
 -- name: keep_lane_numbers
-INSERT INTO lanes (lane, virtual_time, last_start) VALUES (?, ?, ?)
-ON CONFLICT (lane) DO UPDATE SET virtual_time = excluded.virtual_time, last_start = excluded.last_start
-
--- name: tenant_finish
--- lane, tenant
-SELECT finish FROM tenants WHERE lane = ?1 AND tenant = ?2
-
--- name: keep_tenant_finish
-INSERT INTO tenants (lane, tenant, finish) VALUES (?, ?, ?)
-ON CONFLICT (lane, tenant) DO UPDATE SET finish = excluded.finish
+INSERT INTO lanes (lane, virtual_time, last_start, arrivals, claimed_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (lane) DO UPDATE SET virtual_time = excluded.virtual_time, last_start = excluded.last_start,
+  arrivals = excluded.arrivals, claimed_ms = excluded.claimed_ms
 
 -- name: rate_arrival
 -- key

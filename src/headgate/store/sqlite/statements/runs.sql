@@ -40,24 +40,23 @@ SELECT {run_columns}, seq FROM runs WHERE id IN (SELECT value FROM json_each(?1)
 SELECT {step_columns} FROM steps WHERE run = (SELECT r.seq FROM runs AS r WHERE r.id = ?1) ORDER BY seq
 
 -- name: count_ahead_in_lane
--- lane, virtual start, submitted, seq, at most
+-- lane, virtual start, seq, at most
 SELECT count(*) FROM (
-  SELECT 1 FROM runs INDEXED BY runs_to_claim
-  WHERE state = 'queued' AND lane = ?1 AND (virtual_start, submitted_ms, seq) < (?2, ?3, ?4) LIMIT ?5
+  SELECT 1 FROM runs INDEXED BY runs_by_start WHERE state = 'queued' AND lane = ?1 AND virtual_start < ?2
+  UNION ALL
+  SELECT 1 FROM runs INDEXED BY runs_by_start
+  WHERE state = 'queued' AND lane = ?1 AND virtual_start = ?2 AND seq < ?3
+  LIMIT ?4
 )
 
 -- name: start_of_nth_in_lane
 -- lane, n
-SELECT virtual_start FROM runs INDEXED BY runs_to_claim
-WHERE state = 'queued' AND lane = ?1 ORDER BY virtual_start, submitted_ms, seq LIMIT 1 OFFSET ?2
+SELECT virtual_start FROM runs INDEXED BY runs_by_start
+WHERE state = 'queued' AND lane = ?1 ORDER BY virtual_start, seq LIMIT 1 OFFSET ?2
 
--- name: head_of_lane
--- now, lane, workflows (JSON). Since when the run waits that is claimed next.
-SELECT max(available_ms, coalesce(preempted_ms, 0)) FROM runs INDEXED BY runs_to_claim
-WHERE state = 'queued' AND lane = ?2 AND workflow IN (SELECT value FROM json_each(?3))
-  AND available_ms <= ?1 AND (deadline_ms IS NULL OR deadline_ms > ?1)
-  AND (term > 0 OR queue_deadline_ms IS NULL OR queue_deadline_ms > ?1)
-ORDER BY virtual_start, submitted_ms, seq LIMIT 1
+-- name: waits_since
+-- seq
+SELECT max(available_ms, coalesce(preempted_ms, 0)) FROM runs WHERE seq = ?1
 
 -- name: queues_of_overview
 SELECT workflow, tenant, lane, depth, bytes, running, started, waiting, suspended, dead FROM queues

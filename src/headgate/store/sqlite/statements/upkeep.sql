@@ -81,13 +81,6 @@ DELETE FROM inputs WHERE run IN (SELECT value FROM json_each(?1))
 -- run ids (JSON)
 DELETE FROM approvals WHERE run_id IN (SELECT value FROM json_each(?1))
 
--- name: prune_tenants
--- at most. A tenant whose last finish is behind its lane starts at the lane's present, as if it were new.
-DELETE FROM tenants WHERE (lane, tenant) IN (
-  SELECT t.lane, t.tenant FROM tenants AS t JOIN lanes AS l ON l.lane = t.lane
-  WHERE t.finish <= l.virtual_time LIMIT ?1
-)
-
 -- name: prune_rates
 -- before, at most. A bucket whose arrival time has passed is full, as if it were never used.
 DELETE FROM rates WHERE key IN (SELECT key FROM rates WHERE arrival_ms <= ?1 LIMIT ?2)
