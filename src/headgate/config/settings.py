@@ -7,9 +7,9 @@ never means off. Unknown keys are errors. `headgate.config.load` adds file:line:
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from headgate.config.fields import Count, Mode, Name, Names, Settings, TenantName
 from headgate.config.full_settings import DelaySettings, DuplicateSettings, WhenFull
@@ -36,6 +36,7 @@ from headgate.config.workflow_settings import (
     WorkflowSettings,
 )
 from headgate.model.duplicates import Duplicates
+from headgate.policy.run_order import RunOrder
 
 
 class LaneSettings(Settings):
@@ -49,6 +50,15 @@ class LaneSettings(Settings):
     """Runs of this lane that may wait for their first start, over all workflows."""
     sheddable: Flag = False
     """Refused first when pressure is high; its waiting runs may make room for those of higher lanes."""
+    order: RunOrder = RunOrder.FIFO
+    """Which of one user's runs is next: the oldest, the one whose deadline is next, or, while the lane's oldest run
+    has waited longer than half of ``max_wait``, the newest."""
+
+    @model_validator(mode="after")
+    def _newest_needs_a_patience(self) -> Self:
+        if self.order is RunOrder.NEWEST and self.max_wait is None:
+            raise ValueError("order: newest needs max_wait, for example {order: newest, max_wait: 30s}")
+        return self
 
 
 class WorkerSettings(Settings):

@@ -109,7 +109,7 @@ class WorkflowSettings(Settings):
     delay: DelaySettings = DelaySettings()
     degrade: tuple[DegradeStep, ...] = ()
     cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
-    """Fairness units that one run takes."""
+    """How much a second of its calls counts when tenants are compared."""
     expects: ExpectedCost = ExpectedCost()
     estimate: Literal["p50", "p90"] = "p90"
     """Which quantile of what runs took is held for a new one."""

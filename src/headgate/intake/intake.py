@@ -22,12 +22,15 @@ from headgate.intake.submission import Submission, check
 from headgate.intake.when_full import WaysIn, held_back_ms, tell
 from headgate.model.canonical import digest
 from headgate.model.control import Control
+from headgate.model.cost import Evidence
 from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
 from headgate.model.ids import is_uuid, uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
+from headgate.policy.run_cost import estimated
+from headgate.policy.run_order import sorted_by
 from headgate.store.protocols import RunOffer, Store
 
 DRAIN_RETRY_MS = 5_000
@@ -208,7 +211,7 @@ class Intake:
             available_ms=now_ms,
             queue_deadline_ms=queue_deadline_ms,
             deadline_ms=deadline_ms,
-            cost=workflow.cost,
+            cost=self._cost(wanted.workflow, workflow.cost, text),
             weight=rules.weight,
             idempotency_key=wanted.idempotency_key,
             body_hash=body_hash,
@@ -224,6 +227,7 @@ class Intake:
             ahead_of=rules.ahead_of,
             assume=wanted.assume,
             spawn=wanted.spawn,
+            order_ms=sorted_by(rules.order, submitted_ms=now_ms, deadline_ms=deadline_ms),
         )
 
     def _demand(self, wanted: Submission, rules: Rules, text: str) -> Demand:
@@ -232,6 +236,12 @@ class Intake:
         estimate = self._outlook.estimates.of(wanted.workflow, len(text), wanted.cost)
         asked = Asked(wanted.workflow, wanted.tenant, rules.lane, wanted.user, wanted.api_key, text)
         return self._book.demand(rules, asked, estimate)
+
+    def _cost(self, workflow: str, factor: float, text: str) -> float:
+        """What a tenant is charged for the run at first, in fairness units."""
+        estimate = self._outlook.estimates.of(workflow, len(text))
+        known = estimate.evidence not in (Evidence.NONE, Evidence.DECLARED)
+        return estimated(factor, estimate.ran_s if known else None)
 
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane)

@@ -13,6 +13,7 @@ from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked, key_of
 from headgate.model.cost import Estimate
 from headgate.policy.holds import MEMORY, TOOL_CALLS, Need
+from headgate.policy.run_order import RunOrder
 from headgate.policy.token_bucket import RateTake
 from headgate.store.protocols import DepthBound
 
@@ -55,6 +56,7 @@ class Rules:
     queue_ms: int
     weight: float
     sheddable: bool
+    order: RunOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class RuleBook:
             queue_ms=round(1000 * min(waits)),
             weight=settings.tenants[tenant].weight if tenant in settings.tenants else 1.0,
             sheddable=lane_settings.sheddable,
+            order=lane_settings.order,
         )
 
     def knows_lane(self, lane: str) -> bool:

@@ -74,6 +74,7 @@ async def _put(
         used_model_tokens=progress.meter.used_model_tokens,
         used_money=progress.meter.used_money,
         used_wall_ms=attempt.wall_ms,
+        cost=attempt.cost,
     )
     if answer is None:
         raise attempt.lose()

@@ -17,7 +17,9 @@ from headgate.errors import BudgetExhausted
 from headgate.model.cost import ResourceUse
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord
+from headgate.policy import run_cost
 from headgate.runs.budget import budget_of
+from headgate.runs.resource_time import ResourceTime
 from headgate.store.protocols import Claim
 
 GRACE_S = 5.0
@@ -68,10 +70,12 @@ class Attempt:
         "ceiling",
         "ceiling_fails",
         "changed",
+        "charged",
         "claim",
         "clock",
         "closed",
         "confirmed",
+        "cost_factor",
         "degraded",
         "ended",
         "entered",
@@ -82,6 +86,7 @@ class Attempt:
         "open_calls",
         "parallel",
         "performing",
+        "resource_time",
         "run",
         "signalled",
         "spawned",
@@ -132,6 +137,11 @@ class Attempt:
         """What the workflow raised to end the whole process; raised again once the run is let go."""
         self.loop: str | None = None
         """What it repeats, when it is stopped for that."""
+        self.resource_time = ResourceTime(clock)
+        self.cost_factor = 1.0
+        """How much a second of its workflow counts."""
+        self.charged = max(self.run.cost, self.run.spent)
+        """What the store has charged for it by now, as far as known here."""
         self.worked_s = 0.0
         """Seconds in calls, those in parallel added up."""
         self.uses: dict[str, ResourceUse] = {}
@@ -223,6 +233,17 @@ class Attempt:
     def wall_ms(self) -> int:
         """Running time of the run over all attempts, in milliseconds."""
         return round(1000 * (self.meter.used_wall_s + self.ran_s))
+
+    @property
+    def cost(self) -> float:
+        """What the run has cost over all attempts, in fairness units."""
+        if self.task is None:
+            return self.run.spent
+        time = self.resource_time
+        calls_s = time.total_s if time.called else 0.0
+        return self.run.spent + run_cost.spent(
+            self.cost_factor, calls_s=calls_s, slot_s=self.ran_s, called=time.called
+        )
 
     def warn(self, words: str) -> None:
         """Remember a warning."""

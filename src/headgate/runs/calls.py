@@ -23,6 +23,7 @@ from headgate.runs.attempt import AttemptStopped
 from headgate.runs.budget import follow_raise
 from headgate.runs.journal import Place, arguments_text, function_name
 from headgate.runs.progress import Progress, whose
+from headgate.runs.resource_time import ResourceTime
 from headgate.runs.usage import NOTHING, reported
 from headgate.runs.values import from_json, to_json
 
@@ -163,7 +164,7 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
     """Make the call; the step as it is to be remembered."""
     equipment, attempt, target = progress.equipment, progress.attempt, account.target
     started_ms = equipment.clock.now_ms()
-    entry = _Entry(wish.function, metered=account.model is not None)
+    entry = _Entry(wish.function, attempt.resource_time, metered=account.model is not None)
     try:
         if wish.effect is Effect.ONCE:
             await progress.journal.begin(place, started_ms)
@@ -307,11 +308,12 @@ class _Entry:
     """A function that tells how often it was entered (if never, nothing can have taken effect), how it failed, and
     what its answers cost, also those that were not usable."""
 
-    __slots__ = ("_metered", "entered", "error", "function", "model_tokens", "money")
+    __slots__ = ("_metered", "_time", "entered", "error", "function", "model_tokens", "money")
 
-    def __init__(self, function: Callable[..., Any], *, metered: bool) -> None:
-        """``metered``: its answers may say what they cost."""
+    def __init__(self, function: Callable[..., Any], time: ResourceTime, *, metered: bool) -> None:
+        """``time`` counts how long it is carried out; ``metered``: its answers may say what they cost."""
         self._metered = metered
+        self._time = time
         self.entered = 0
         self.error: BaseException | None = None
         """What the latest call of it raised."""
@@ -330,7 +332,8 @@ class _Entry:
         async def entered(*args: Any, **kwargs: Any) -> Any:
             self.entered, self.error = self.entered + 1, None
             try:
-                return self._answered(await function(*args, **kwargs))
+                with self._time.inside():
+                    return self._answered(await function(*args, **kwargs))
             except BaseException as error:
                 self.error = error
                 raise
@@ -342,7 +345,8 @@ class _Entry:
         def entered(*args: Any, **kwargs: Any) -> Any:
             self.entered, self.error = self.entered + 1, None
             try:
-                return self._answered(function(*args, **kwargs))
+                with self._time.inside():
+                    return self._answered(function(*args, **kwargs))
             except BaseException as error:
                 self.error = error
                 raise

@@ -108,6 +108,7 @@ class Carrier:
         """Hold newly claimed attempts, and begin as many as there are free slots."""
         for attempt in attempts:
             self.keeper.held[attempt.key] = attempt
+            attempt.cost_factor = self._settings_of(attempt).cost
             self.carried[attempt.run.lane] += 1
         self.ready.extend(attempts)
         self._fill()
@@ -241,6 +242,7 @@ class Carrier:
             used_money=meter.used_money,
             used_wall_ms=attempt.wall_ms,
             degraded=bool(attempt.degraded) or run.degraded,
+            cost=attempt.cost,
         )
 
     def _written(self, attempt: Attempt, end: RunEnd, fenced: bool) -> None:

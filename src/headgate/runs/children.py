@@ -199,6 +199,7 @@ class Children:
             used_model_tokens=attempt.meter.used_model_tokens,
             used_money=attempt.meter.used_money,
             used_wall_ms=attempt.wall_ms,
+            cost=attempt.cost,
         )
         if waits is None:
             raise attempt.lose()

@@ -109,6 +109,7 @@ async def _ask(
         used_model_tokens=used.used_model_tokens,
         used_money=used.used_money,
         used_wall_ms=attempt.wall_ms,
+        cost=attempt.cost,
     )
     if isinstance(answer, Approval) and answer.id == question.id:
         equipment.bus.emit(

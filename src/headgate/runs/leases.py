@@ -87,17 +87,29 @@ class LeaseKeeper:
             self._heard_at = sent
             return True
         now_ms = self._clock.now_ms()
+        costs = self._overruns(asked)
         try:
             answer = await self._claims.extend(
-                self._owner, list(asked), now_ms=now_ms, lease_until_ms=now_ms + round(1000 * self._lease_s)
+                self._owner,
+                list(asked),
+                now_ms=now_ms,
+                lease_until_ms=now_ms + round(1000 * self._lease_s),
+                costs={attempt.run.id: cost for attempt, cost in costs.items()},
             )
         except Exception as error:  # noqa: BLE001  whatever it is, the next heartbeat must come
             log.warning("heartbeat: %s", error)
             self._bus.emit("store_failed", operation="extend", reason=f"{type(error).__name__}: {error}")
             return False
         self._heard_at = sent
+        for attempt, cost in costs.items():
+            attempt.charged = cost
         self._hear(asked, answer, sent)
         return True
+
+    def _overruns(self, asked: dict[tuple[str, int], Attempt]) -> dict[Attempt, float]:
+        """What attempts have cost that cost more than was charged for them."""
+        costs = {attempt: attempt.cost for attempt in asked.values() if not attempt.ended}
+        return {attempt: cost for attempt, cost in costs.items() if cost > attempt.charged}
 
     def _hear(self, asked: dict[tuple[str, int], Attempt], answer: Extension, sent: float) -> None:
         for key, attempt in asked.items():

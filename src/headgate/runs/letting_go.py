@@ -30,6 +30,7 @@ class _Used(TypedDict):
     used_model_tokens: int
     used_money: float
     used_wall_ms: int
+    cost: float
 
 
 async def let_go(
@@ -47,6 +48,7 @@ async def let_go(
         "used_model_tokens": meter.used_model_tokens,
         "used_money": meter.used_money,
         "used_wall_ms": attempt.wall_ms,
+        "cost": attempt.cost,
     }
     if isinstance(outcome, Pause):
         until_ms = now_ms + round(1000 * settings.budget.patience)

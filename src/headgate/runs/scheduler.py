@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from headgate.config.settings import LaneSettings
 from headgate.policy import lane_shares
 from headgate.policy.pause import NOTHING_HELD, HeldBack
+from headgate.policy.run_order import newest_after_ms
 from headgate.store.protocols import ClaimRequest
 
 
@@ -16,6 +17,11 @@ class LaneScheduler:
 
     def __init__(self, lanes: Mapping[str, LaneSettings]) -> None:
         self._shares = lane_shares.split({name: lane.share for name, lane in lanes.items()})
+        self._newest_after = tuple(
+            (name, after_ms)
+            for name, lane in lanes.items()
+            if (after_ms := newest_after_ms(lane.order, lane.max_wait)) is not None
+        )
         self._owed = lane_shares.Owed()
 
     def request(
@@ -58,6 +64,8 @@ class LaneScheduler:
             workflows=tuple(workflows),
             max_running=max_running,
             total=free,
+            shares=tuple(shares.items()),
+            newest_after=self._newest_after,
         )
 
 

@@ -42,6 +42,7 @@ class Children(Protocol):
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> bool | None:
         """Suspend the run (``children_wait``) until all runs of any one branch have ended, at the latest until
         ``wake_ms``.

@@ -48,6 +48,7 @@ class SqliteChildren:
         used_model_tokens: int = 0,
         used_money: float = 0.0,
         used_wall_ms: int = 0,
+        cost: float | None = None,
     ) -> bool | None:
         wanted = [tuple(branch) for branch in branches]
 
@@ -60,7 +61,7 @@ class SqliteChildren:
             suspend(
                 tx, row, now_ms=now_ms, wake_ms=wake_ms, reason=Reason.CHILDREN_WAIT.value, detail=detail,
                 attempts=None, used_calls=used_calls, used_model_tokens=used_model_tokens, used_money=used_money,
-                used_wall_ms=used_wall_ms,
+                used_wall_ms=used_wall_ms, cost=cost,
             )  # fmt: skip
             return True
 
