@@ -184,8 +184,8 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("limits nothing", "limits:\n  - {per: user}\n",
      ["2:5: a limit needs runs, calls, model_tokens, money or concurrent, for example {per: user, runs: 10/min}"]),
     ("per nothing known", "limits: [{per: customer, runs: 1/s}]\n",
-     [("1:16: 'customer' is not a key; write one of fleet, workflow, lane, resource, tenant, user, api_key, a path into "
-       "the input such as input.customer.id, or a list of them")]),
+     [("1:16: 'customer' is not a key; write one of fleet, workflow, lane, resource, tenant, user, api_key, "
+       "a path into the input such as input.customer.id, or a list of them")]),
     ("per fleet and more", "limits: [{per: [fleet, tenant], runs: 1/s}]\n",
      ["1:16: fleet is everything, so it stands alone"]),
     ("each twice", "limits: [{per: tenant, runs: 1/s, each: {calls: 1/s}}]\n",
