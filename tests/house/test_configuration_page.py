@@ -29,6 +29,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "server": ([settings.ServerSettings], set()),
     "workers": ([settings.WorkerSettings], set()),
     "lanes": ([settings.LaneSettings], set()),
+    "preemption": ([settings.PreemptionSettings], set()),
     "budget": ([settings.FleetBudget], set()),
     "limits": ([settings.LimitRule], set()),
     "tenants": ([settings.TenantSettings], set()),

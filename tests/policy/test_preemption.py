@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.policy.preemption import Bounds, Candidate, Head, may_ask, victim, wanted
+from headgate.policy.preemption import Bounds, Candidate, Head, Use, average, may_ask, victim, wanted
 
 BOUNDS = Bounds()
 ENTITLED = {"critical": 2.0, "standard": 6.0, "background": 2.0}
 RANKS = {lane: rank for rank, lane in enumerate(ENTITLED)}
-FULL = {"background": 10}
+
+
+def use(running: dict[str, int], **averages: float) -> dict[str, Use]:
+    """Ten slots; where no average is given, it has been so for long."""
+    return {
+        lane: Use(running.get(lane, 0), share, averages.get(lane, running.get(lane, 0)))
+        for lane, share in ENTITLED.items()
+    }
+
+
+FULL = use({"background": 10})
 HEAD = Head("critical", 0, 5.0)
 
 
@@ -23,39 +32,66 @@ def candidate(key: int = 1, lane: str = "background", **fields: object) -> Candi
 
 def test_the_highest_head_that_has_waited_long_enough_is_helped() -> None:
     heads = [Head("standard", 1, 9.0), Head("critical", 0, 1.5)]
-    assert wanted(heads, FULL, ENTITLED, BOUNDS, others_s=1.2) == heads[1]
-    assert wanted(heads, FULL, ENTITLED, BOUNDS, others_s=1.6) == heads[0]
+    assert wanted(heads, FULL, BOUNDS, others_s=1.2) == heads[1]
+    assert wanted(heads, FULL, BOUNDS, others_s=1.6) == heads[0]
 
 
 def test_a_lane_with_its_share_waits_for_the_longer_time() -> None:
     running = {"critical": 2, "background": 8}
-    assert wanted([Head("critical", 0, 1.9)], running, ENTITLED, BOUNDS, others_s=1.0) is None
-    assert wanted([Head("critical", 0, 2.0)], running, ENTITLED, BOUNDS, others_s=1.0) is not None
+    assert wanted([Head("critical", 0, 1.9)], use(running), BOUNDS, others_s=1.0) is None
+    assert wanted([Head("critical", 0, 2.0)], use(running), BOUNDS, others_s=1.0) is not None
 
 
 def test_nobody_waits_longer_than_the_longer_time_because_others_are_slow() -> None:
-    assert wanted([Head("critical", 0, 2.0)], FULL, ENTITLED, BOUNDS, others_s=50.0) is not None
+    assert wanted([Head("critical", 0, 2.0)], FULL, BOUNDS, others_s=50.0) is not None
 
 
 def test_the_lowest_lane_goes_first_then_the_cheapest_to_stop() -> None:
     running = {"standard": 8, "background": 3}
     cheap = candidate(1, "standard", to_step_s=0.1)
     far, near = candidate(2, to_step_s=9.0), candidate(3, to_step_s=3.0, redo_s=1.0)
-    assert victim([cheap, far, near], HEAD, running, ENTITLED, BOUNDS) == near
-    assert victim([cheap, far], HEAD, running, ENTITLED, BOUNDS) == far
-    assert victim([cheap], HEAD, running, ENTITLED, BOUNDS) == cheap
+    assert victim([cheap, far, near], HEAD, use(running), BOUNDS) == near
+    assert victim([cheap, far], HEAD, use(running), BOUNDS) == far
+    assert victim([cheap], HEAD, use(running), BOUNDS) == cheap
 
 
 def test_runs_near_their_end_are_spared_but_not_those_that_overrun() -> None:
-    assert victim([candidate(done=0.9)], HEAD, FULL, ENTITLED, BOUNDS) is None
-    assert victim([candidate(remaining_s=1.0, to_step_s=2.0)], HEAD, FULL, ENTITLED, BOUNDS) is None
+    assert victim([candidate(done=0.9)], HEAD, FULL, BOUNDS) is None
+    assert victim([candidate(remaining_s=1.0, to_step_s=2.0)], HEAD, FULL, BOUNDS) is None
     overrun = candidate(done=1.0, remaining_s=0.0)
-    assert victim([overrun], HEAD, FULL, ENTITLED, BOUNDS) == overrun
+    assert victim([overrun], HEAD, FULL, BOUNDS) == overrun
 
 
 def test_a_lane_within_its_share_is_left_alone() -> None:
-    assert victim([candidate()], HEAD, {"background": 2}, ENTITLED, BOUNDS) is None
-    assert victim([candidate()], HEAD, {"background": 1}, {"background": 0.1}, BOUNDS) is not None
+    assert victim([candidate()], HEAD, use({"background": 2}), BOUNDS) is None
+    assert victim([candidate()], HEAD, use({"background": 3}), BOUNDS) is not None
+
+
+def test_a_single_slot_is_taken_from_a_lane_that_had_more_than_its_share_lately() -> None:
+    idle = Use(0, 0.2, 0.0)
+    assert victim([candidate()], HEAD, {"critical": idle, "background": Use(1, 0.1, 0.09)}, BOUNDS) is None
+    assert victim([candidate()], HEAD, {"critical": idle, "background": Use(1, 0.1, 0.5)}, BOUNDS) is not None
+    served = Use(0, 0.2, 0.3)
+    assert victim([candidate()], HEAD, {"critical": served, "background": Use(1, 0.1, 0.5)}, BOUNDS) is None
+
+
+def test_a_lane_with_its_share_gets_only_whole_slots_that_are_lent() -> None:
+    lanes = {"critical": Use(2, 1.5, 2.0), "background": Use(2, 1.5, 2.0)}
+    assert victim([candidate()], HEAD, lanes, BOUNDS) is None
+    assert victim([candidate()], HEAD, {**lanes, "background": Use(3, 1.5, 2.0)}, BOUNDS) is not None
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.integers(0, 20)), min_size=1, max_size=50))
+def test_the_average_stays_among_what_was_seen_and_begins_evenly(looks: list[tuple[float, int]]) -> None:
+    value = age_s = 0.0
+    for elapsed_s, used in looks:
+        value = average(value, used, elapsed_s=elapsed_s, age_s=age_s)
+        age_s += elapsed_s
+        if age_s <= 60:
+            past = looks[: looks.index((elapsed_s, used)) + 1] if looks.count((elapsed_s, used)) == 1 else None
+            if past is not None:
+                assert abs(value - sum(s * u for s, u in past) / sum(s for s, _ in past)) < 1e-6
+    assert min(used for _, used in looks) - 1e-6 <= value <= max(used for _, used in looks) + 1e-6
 
 
 def test_a_worker_asks_so_often_in_a_minute() -> None:
@@ -94,7 +130,7 @@ candidates = st.builds(
 def test_what_is_taken_is_always_allowed_and_never_dearer_than_another_of_its_lane(
     running_runs: list[Candidate], lane: str, running: dict[str, int], per_run: int, every_s: float
 ) -> None:
-    head, bounds = Head(lane, RANKS[lane], 5.0), Bounds(per_run=per_run, every_s=every_s)
+    head, bounds, lanes = Head(lane, RANKS[lane], 5.0), Bounds(per_run=per_run, every_s=every_s), use(running)
 
     def allowed(one: Candidate) -> bool:
         return (
@@ -103,10 +139,11 @@ def test_what_is_taken_is_always_allowed_and_never_dearer_than_another_of_its_la
             and not one.near_end
             and one.preemptions < per_run
             and (one.since_s is None or one.since_s >= every_s)
-            and running.get(one.lane, 0) - 1 >= math.floor(ENTITLED[one.lane])
+            and running.get(one.lane, 0) - 1 >= ENTITLED[one.lane] - (1 if lanes[lane].short else 0)
+            and running.get(one.lane, 0) > ENTITLED[one.lane]
         )
 
-    taken = victim(running_runs, head, running, ENTITLED, bounds)
+    taken = victim(running_runs, head, lanes, bounds)
     fit = [one for one in running_runs if allowed(one)]
     if taken is None:
         assert not fit
@@ -129,7 +166,7 @@ def test_a_run_is_preempted_so_often_and_no_more() -> None:
     now, last, times = 0.0, None, 0
     while now < 3600:
         one = candidate(preemptions=times, since_s=None if last is None else now - last)
-        if victim([one], HEAD, FULL, ENTITLED, BOUNDS) is not None:
+        if victim([one], HEAD, FULL, BOUNDS) is not None:
             assert last is None or now - last >= 60
             last, times = now, times + 1
         now += 1

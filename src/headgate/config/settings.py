@@ -50,6 +50,21 @@ class LaneSettings(Settings):
     """Runs of this lane that may wait for their first start, over all workflows."""
     sheddable: Flag = False
     """Refused first when pressure is high; its waiting runs may make room for those of higher lanes."""
+    preemptible: Flag = True
+    """Whether its running runs make room for waiting runs of higher lanes."""
+
+
+class PreemptionSettings(Settings):
+    """When running runs make room for waiting runs of higher lanes."""
+
+    after: Seconds = 2.0
+    """A run waits so long before a lower one is stopped for it; less if its lane has less than its share."""
+    per_run: Annotated[Whole, Field(ge=1, le=100)] = 3
+    """How often one run makes room in its life."""
+    every: Seconds = 60.0
+    """Between two preemptions of one run."""
+    per_minute: Annotated[Whole, Field(ge=1, le=10_000)] = 30
+    """Preemptions of one worker."""
     order: RunOrder = RunOrder.FIFO
     """Which of one user's runs is next: the oldest, the one whose deadline is next, or, while the lane's oldest run
     has waited longer than half of ``max_wait``, the newest."""
@@ -90,7 +105,7 @@ class ServerSettings(Settings):
 
 
 DEFAULT_LANES: dict[str, LaneSettings] = {
-    "critical": LaneSettings(share=0.2),
+    "critical": LaneSettings(share=0.2, preemptible=False),
     "interactive": LaneSettings(share=0.4),
     "standard": LaneSettings(share=0.3),
     "background": LaneSettings(share=0.1, max_wait=86400.0, sheddable=True),
@@ -104,6 +119,8 @@ class GateSettings(Settings):
     server: ServerSettings = ServerSettings()
     workers: WorkerSettings = WorkerSettings()
     lanes: dict[Name, LaneSettings] = DEFAULT_LANES
+    preemption: PreemptionSettings | None = PreemptionSettings()
+    """``null``: running runs never make room."""
     budget: FleetBudget = FleetBudget()
     limits: tuple[LimitRule, ...] = ()
     tenants: dict[TenantName, TenantSettings] = {}
@@ -139,6 +156,7 @@ __all__ = [
     "PauseUntil",
     "PauseWhen",
     "PlainSettings",
+    "PreemptionSettings",
     "ResourceSettings",
     "RetrySettings",
     "RunBudget",

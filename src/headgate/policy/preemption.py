@@ -7,13 +7,14 @@ Source: cooperative preemption at safe points. The run stops between two steps, 
 on from there. Among the runs that may be asked the cheapest to stop is taken, by lane first: the choice of least
 wasted work of schedulers that preempt by recomputation.
 
-Inputs: the heads of the lanes and how long they have waited, how many runs each lane carries and is entitled to on
-this worker, and of each running run its lane, what it would do again, how far its next safe point is, how far it is
-from its end, and how often it was preempted.
+Inputs: the heads of the lanes and how long they have waited, how many slots each lane has on this worker, now and on
+average of the last minute, and how many it is entitled to; and of each running run its lane, what it would do again,
+how far its next safe point is, how far it is from its end, and how often it was preempted.
 
 Invariants: only a run of a strictly lower lane is asked, never one inside a ``once`` call or near its end, never one
 more often than ``per_run`` times or sooner than ``every_s`` after the last time; no lane falls below its entitlement
-(rounded down) by it. A worker asks at most ``per_minute`` times in a minute.
+by it, but for the fraction of a slot, which is judged by the average. A worker asks at most ``per_minute`` times in a
+minute.
 
 Trade-off: a lane that uses its share in full is not preempted for a higher one, however long that waits: shares are
 promises too. Steps that take long make the handover slow; nothing is cancelled to make it faster.
@@ -21,7 +22,6 @@ promises too. Steps that take long make the handover slow; nothing is cancelled 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +42,32 @@ class Bounds:
     """Between two preemptions of one run."""
     per_minute: int = 30
     """Of one worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A lane's slots on this worker."""
+
+    running: int
+    entitled: float
+    average: float
+    """Slots in use, averaged over about a minute."""
+
+    @property
+    def short(self) -> bool:
+        """It has less than its share, now and on average."""
+        return min(self.entitled - self.running, self.entitled - self.average) > _ROUNDING
+
+    @property
+    def lent(self) -> bool:
+        """It has at least a whole slot more than its share."""
+        return self.running - 1 >= self.entitled - _ROUNDING
+
+    @property
+    def over(self) -> bool:
+        """It has more than its share: by a whole slot, or by a fraction of one on average too. With few slots a lane
+        has none or one, which says nothing about its share."""
+        return self.lent or min(self.running, self.average) > self.entitled + _ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +114,30 @@ class Candidate:
         return self.remaining_s is not None and 0 < self.remaining_s <= self.to_step_s
 
 
-def wanted(
-    heads: Sequence[Head],
-    running: Mapping[str, int],
-    entitled: Mapping[str, float],
-    bounds: Bounds,
-    *,
-    others_s: float,
-) -> Head | None:
+def average(before: float, now: float, *, elapsed_s: float, age_s: float) -> float:
+    """The average of the last minute or so, after ``elapsed_s`` at ``now``. ``age_s`` is the time over which it was
+    taken before; while that is short, all of it counts evenly."""
+    weight = elapsed_s / min(age_s + elapsed_s, MINUTE_S) if elapsed_s > 0 else 0.0
+    return before + min(1.0, weight) * (now - before)
+
+
+def wanted(heads: Sequence[Head], lanes: Mapping[str, Use], bounds: Bounds, *, others_s: float) -> Head | None:
     """The highest head of line for which room is to be made; ``None``: nobody's.
 
-    A lane below its entitlement is helped once the others of the fleet could have taken its run (``others_s``), any
-    other one after ``after_s``.
+    A lane below its share is helped once the others of the fleet could have taken its run (``others_s``), any other
+    one after ``after_s``.
     """
     for head in sorted(heads, key=lambda head: head.rank):
-        short = running.get(head.lane, 0) < entitled.get(head.lane, 0.0) - _ROUNDING
-        if head.waited_s >= (min(bounds.after_s, others_s) if short else bounds.after_s):
+        patience_s = min(bounds.after_s, others_s) if lanes[head.lane].short else bounds.after_s
+        if head.waited_s >= patience_s:
             return head
     return None
 
 
-def victim(
-    candidates: Sequence[Candidate],
-    head: Head,
-    running: Mapping[str, int],
-    entitled: Mapping[str, float],
-    bounds: Bounds,
-) -> Candidate | None:
-    """The run that makes room for ``head``: of the lowest lane, and of those the cheapest to stop."""
+def victim(candidates: Sequence[Candidate], head: Head, lanes: Mapping[str, Use], bounds: Bounds) -> Candidate | None:
+    """The run that makes room for ``head``: of the lowest lane, and of those the cheapest to stop. A lane that has
+    its share already gets only slots that are lent."""
+    short = lanes[head.lane].short
     fit = [
         one
         for one in candidates
@@ -124,7 +146,8 @@ def victim(
         and not one.near_end
         and one.preemptions < bounds.per_run
         and (one.since_s is None or one.since_s >= bounds.every_s)
-        and running.get(one.lane, 0) > math.floor(entitled.get(one.lane, 0.0) + _ROUNDING)
+        and one.lane in lanes
+        and (lanes[one.lane].over if short else lanes[one.lane].lent)
     ]
     return min(fit, key=lambda one: (-one.rank, one.cost_s, one.preemptions, one.key), default=None)
 

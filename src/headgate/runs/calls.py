@@ -70,7 +70,7 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
             await journal.write_choices()
             await attempt.may_call()
             account = await _hold(wish, progress)
-            with attempt.performing_here():
+            with attempt.performing_here(once=wish.effect is Effect.ONCE):
                 try:
                     step = await _perform(wish, place, progress, account)
                 except Exception as error:

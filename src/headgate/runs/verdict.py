@@ -117,7 +117,7 @@ def of_stop(attempt: Attempt) -> Verdict | None:
         case Stop.LOOP:
             return Finish(RunState.FAILED, Reason.LOOP_DETECTED, attempt.loop)
         case Stop.STEP:
-            return PutBack(Reason.DRAINING) if attempt.signalled else None
+            return PutBack(attempt.step_reason) if attempt.signalled else None
 
 
 def _at_ceiling(attempt: Attempt) -> Verdict:

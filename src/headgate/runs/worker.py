@@ -25,6 +25,7 @@ from headgate.runs.children import Door
 from headgate.runs.degrading import Ladders
 from headgate.runs.executor import Executor
 from headgate.runs.leases import trusted_s
+from headgate.runs.preempting import Preemptor
 from headgate.runs.progress import Equipment, whose
 from headgate.runs.registry import WorkflowRegistry
 from headgate.runs.scheduler import LaneScheduler
@@ -101,6 +102,16 @@ class Worker:
             on_room=self._on_room,
             on_waiting=self.poke,
         )
+        self._preemptor = Preemptor(
+            self._carrier,
+            store.runs,
+            settings,
+            experience=equipment.experience,
+            clock=clock,
+            bus=bus,
+            workflows=registry.names,
+            held_back=held_back,
+        )
         self._lanes = LaneScheduler(settings.lanes)
         self._held_back = held_back
         self._shared = shared_by_running(settings.budget)
@@ -122,6 +133,7 @@ class Worker:
             asyncio.create_task(self._carrier.keeper.keep(), name="headgate-leases"),
             asyncio.create_task(self._carrier.ends.write(), name="headgate-ends"),
             asyncio.create_task(self._carrier.samples.keep(), name="headgate-samples"),
+            asyncio.create_task(self._preemptor.keep(), name="headgate-preemption"),
         ]
 
     def poke(self) -> None:
@@ -205,7 +217,9 @@ class Worker:
             if request is None:
                 await self._wake.wait()
                 continue
-            sent = self._clock.monotonic()
+            sent, kept_for = self._clock.monotonic(), self._preemptor.kept_for
+            if kept_for is not None:
+                request = replace(request, lanes=((kept_for, 1), *request.lanes))
             try:
                 claims = await self._store.claims.claim(request)
             except Exception as error:  # noqa: BLE001  a failing store must not end the looking
@@ -214,6 +228,8 @@ class Worker:
                 await self._pause(FAILED_STORE_S)
                 continue
             self._take(claims, sent)
+            if kept_for is not None:
+                self._preemptor.claimed(claims)
             idle = 0 if claims else min(idle + 1, IDLE_POLLS - 1)
             self._more = len(claims) >= (request.total or 0) or request.max_running is not None
             if len(claims) < (request.total or 0):

@@ -1,0 +1,220 @@
+"""Makes room on a worker for a waiting run of a higher lane, by `headgate.policy.preemption`.
+
+One at a time: a run is asked to stop at its next step, its slot is kept for the lane that waits, and only when a run
+was claimed into it, or nobody waits any more, is the next looked for. A worker with a free slot, or that carries
+nothing of a lower lane, asks the store nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headgate.clock import Clock
+from headgate.config.settings import GateSettings
+from headgate.errors import StoreError
+from headgate.model.reason import Reason
+from headgate.observe.bus import EventBus
+from headgate.policy import lane_shares, preemption
+from headgate.policy.pause import HeldBack
+from headgate.policy.preemption import Bounds, Candidate, Head, Use
+from headgate.runs.attempt import Attempt, Stop
+from headgate.runs.carrier import Carrier
+from headgate.runs.experience import Experience
+from headgate.runs.progress import whose
+from headgate.store.protocols import Claim, Runs
+
+log = logging.getLogger("headgate.runs")
+
+LOOK_S = 0.25
+PATIENCE_S = 10.0
+"""A run that has not come to a step for so long is not waited for any more; another one may be nearer."""
+IN_VAIN_S = 10.0
+"""After a slot was made free and the run that waited could not be claimed: something else is in its way."""
+OTHERS_POLLS = 5.0
+"""An idle worker of the fleet looks at least once within so many of its poll intervals."""
+
+
+@dataclass(slots=True)
+class _Order:
+    """One preemption under way."""
+
+    head: Head
+    victim: Attempt
+    asked: float
+    """Monotonic."""
+
+
+class Preemptor:
+    """Watches one worker. Use from its event loop only."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        runs: Runs,
+        settings: GateSettings,
+        *,
+        experience: Experience,
+        clock: Clock,
+        bus: EventBus,
+        workflows: Callable[[], Sequence[str]],
+        held_back: Callable[[], HeldBack],
+    ) -> None:
+        """``workflows``: those that this worker has code for."""
+        self._carrier, self._runs, self._experience = carrier, runs, experience
+        self._clock, self._bus = clock, bus
+        self._workflows, self._held_back = workflows, held_back
+        rules = settings.preemption
+        self._bounds = None if rules is None else Bounds(rules.after, rules.per_run, rules.every, rules.per_minute)
+        self._ranks = {lane: rank for rank, lane in enumerate(settings.lanes)}
+        self._fixed = frozenset(name for name, lane in settings.lanes.items() if not lane.preemptible)
+        self._shares = lane_shares.split({name: lane.share for name, lane in settings.lanes.items()})
+        self._others_s = OTHERS_POLLS * settings.workers.poll
+        self._averages = dict.fromkeys(self._shares, 0.0)
+        self._began = self._averaged = clock.monotonic()
+        self._order: _Order | None = None
+        self._asked: deque[float] = deque()
+        self._not_before = 0.0
+
+    @property
+    def kept_for(self) -> str | None:
+        """The lane that the slot of a preempted run is kept for."""
+        order = self._order
+        made = order is not None and order.victim.ended and order.victim.signalled
+        return order.head.lane if order is not None and made else None
+
+    async def keep(self) -> None:
+        """Look until cancelled."""
+        if self._bounds is None:
+            return
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look(self._bounds)
+            except StoreError as error:
+                self._bus.emit("store_failed", operation="heads", reason=str(error))
+            except Exception:  # a defect here must not end preemption for good
+                log.exception("looking for a run to preempt failed")
+
+    async def look(self, bounds: Bounds) -> None:
+        """One look: begin a preemption, or see how the one under way stands."""
+        if self._carrier.leaving:
+            return
+        self._average()
+        if self._order is not None:
+            await self._follow(self._order)
+            return
+        now = self._clock.monotonic()
+        while self._asked and now - self._asked[0] >= preemption.MINUTE_S:
+            self._asked.popleft()
+        lowest = max((self._rank(attempt) for attempt in self._carrier.running), default=0)
+        if now < self._not_before or not self._full() or not preemption.may_ask(self._asked, now, bounds):
+            return
+        heads = await self._heads(below=lowest)
+        if not heads or not self._full():
+            return
+        carried, slots = self._carrier.carried, self._carrier.pace.slots
+        lanes = {
+            lane: Use(carried[lane], share * slots, self._averages[lane]) for lane, share in self._shares.items()
+        }
+        head = preemption.wanted(heads, lanes, bounds, others_s=self._others_s)
+        if head is not None:
+            self._ask(head, lanes, bounds)
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """A claim was answered, which was asked to bring a run for `kept_for` first."""
+        order = self._order
+        if order is None or self.kept_for is None:
+            return
+        self._order = None
+        if not any(self._ranks.get(claim.run.lane, 0) <= order.head.rank for claim in claims):
+            self._not_before = self._clock.monotonic() + IN_VAIN_S
+
+    def _average(self) -> None:
+        """What the lanes use, on average."""
+        now = self._clock.monotonic()
+        elapsed_s, age_s = now - self._averaged, self._averaged - self._began
+        for lane, before in self._averages.items():
+            used = self._carrier.carried[lane]
+            self._averages[lane] = preemption.average(before, used, elapsed_s=elapsed_s, age_s=age_s)
+        self._averaged = now
+
+    def _ask(self, head: Head, lanes: Mapping[str, Use], bounds: Bounds) -> None:
+        running = list(self._carrier.running)
+        candidates = [self._candidate(key, attempt) for key, attempt in enumerate(running)]
+        found = preemption.victim(candidates, head, lanes, bounds)
+        if found is None:
+            return
+        attempt, now = running[found.key], self._clock.monotonic()
+        attempt.step_reason = Reason.PREEMPTED
+        self._carrier.stop(attempt, Stop.STEP)
+        attempt.preempt_asked = now
+        self._asked.append(now)
+        self._order = _Order(head, attempt, now)
+        self._bus.emit(
+            "run_preempted",
+            **whose(attempt),
+            reason=Reason.PREEMPTED,
+            for_lane=head.lane,
+            waited_ms=round(1000 * head.waited_s),
+            count=attempt.run.preemptions + 1,
+        )
+
+    async def _follow(self, order: _Order) -> None:
+        if order.victim.ended:
+            if not order.victim.signalled:  # it came to its end instead, and its slot went on in turn
+                self._order = None
+            return  # otherwise the claim that follows says whether it was of use
+        if self._clock.monotonic() - order.asked < PATIENCE_S and self._full():
+            waiting = await self._heads(below=order.head.rank + 1)
+            if waiting or order.victim.ended:
+                return
+        if not self._carrier.leaving and order.victim.withdraw():
+            self._order = None
+
+    async def _heads(self, *, below: int) -> list[Head]:
+        """Of the lanes whose rank is less than ``below``, those in which somebody waits."""
+        held, slots, now_ms = self._held_back(), self._carrier.pace.slots, self._clock.now_ms()
+        carried = self._carrier.carried
+        lanes = [
+            lane
+            for lane, rank in self._ranks.items()
+            if rank < below and carried[lane] < held.open_slots(lane, slots)
+        ]
+        workflows = [name for name in self._workflows() if name not in held.workflows]
+        if not lanes or not workflows:
+            return []
+        since = await self._runs.heads(lanes, workflows, now_ms=now_ms)
+        return [Head(lane, self._ranks[lane], max(0, now_ms - at_ms) / 1000) for lane, at_ms in since.items()]
+
+    def _full(self) -> bool:
+        carrier = self._carrier
+        return not carrier.leaving and not carrier.room and len(carrier.running) >= carrier.pace.slots
+
+    def _rank(self, attempt: Attempt) -> int:
+        return self._ranks.get(attempt.run.lane, len(self._ranks))
+
+    def _candidate(self, key: int, attempt: Attempt) -> Candidate:
+        run, now = attempt.run, self._clock.monotonic()
+        calls = max(0, attempt.meter.used_calls - len(attempt.performing))
+        remaining_s, done = self._experience.outlook(
+            run.workflow, calls=calls, ran_s=min(attempt.worked_s, attempt.ran_s), now=now
+        )
+        redo_s, to_step_s = attempt.to_stop_s(now)
+        asked_s = None if attempt.preempt_asked is None else now - attempt.preempt_asked
+        stored_s = None if run.preempted_ms is None else max(0, self._clock.now_ms() - run.preempted_ms) / 1000
+        return Candidate(
+            key=key,
+            lane=run.lane,
+            rank=self._rank(attempt),
+            redo_s=redo_s,
+            to_step_s=to_step_s,
+            remaining_s=remaining_s,
+            done=done,
+            preemptions=run.preemptions,
+            since_s=min((one for one in (asked_s, stored_s) if one is not None), default=None),
+            spared=run.lane in self._fixed or attempt.stop is not None or attempt.asking or attempt.once > 0,
+        )
