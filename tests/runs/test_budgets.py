@@ -106,7 +106,8 @@ def test_money_is_counted_by_price_or_by_reported_cost(tmp_path: Path) -> None:
         run_id = await bench.submit(budget_money=2.0)
         paused = await _paused(bench, run_id)
         assert paused.used_money == pytest.approx(2.25)
-        assert [step.money for step in await bench.store.runs.steps(run_id)] == pytest.approx([0.5, 1.25, 0.5])
+        calls = [step.money for step in await bench.store.runs.steps(run_id) if step.tries]
+        assert calls == pytest.approx([0.5, 1.25, 0.5])
         await _raise(bench, run_id, money=3.0)
         assert (await bench.ended(run_id)).used_money == pytest.approx(2.75)
 
@@ -220,7 +221,8 @@ def test_a_prompt_that_nearly_fills_its_window_is_recorded_and_warned_of(tmp_pat
         run_id = await bench.submit()
         ended = await bench.ended(run_id)
         assert "80 of the 100 model tokens" in (ended.result or "")
-        assert [step.input_tokens for step in await bench.store.runs.steps(run_id)] == [79, 80]
+        calls = [step.input_tokens for step in await bench.store.runs.steps(run_id) if step.tries]
+        assert calls == [79, 80]
         (told,) = bench.told("context_window")
         assert (told.fields["used"], told.fields["limit"]) == (80, 100)
 

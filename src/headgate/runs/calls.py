@@ -22,6 +22,7 @@ from headgate.policy.run_budget import Hold
 from headgate.runs.attempt import AttemptStopped
 from headgate.runs.budget import follow_raise
 from headgate.runs.journal import Place, arguments_text, function_name
+from headgate.runs.looks import came_to
 from headgate.runs.progress import Progress, whose
 from headgate.runs.resource_time import ResourceTime
 from headgate.runs.usage import NOTHING, reported
@@ -61,6 +62,7 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
         if known is not None:
             if loops is not None:
                 loops.remembered(call, known.result)
+            came_to(place.key)
             _tell(progress, "step_replayed", place, known.effect)
             return from_json(known.result, wish.returns)
         with journal.tentative(place):
@@ -80,6 +82,7 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 await journal.record(step)
         if loops is not None:
             loops.succeeded(call, place, step.result, begun, pure=pure)
+        came_to(place.key)
         _tell(progress, "step_remembered", place, step.effect)
         return from_json(step.result, wish.returns)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Literal
 
 from headgate.model.canonical import decode
@@ -13,6 +14,7 @@ from headgate.policy.sub_runs import SPAWN_SHARE
 from headgate.runs import approvals
 from headgate.runs.budget import Remaining
 from headgate.runs.calls import CallWish, make_call
+from headgate.runs.looks import look
 from headgate.runs.progress import Progress
 from headgate.runs.spawning import OnRefusal, SpawnWish, SubRun, spawn, spawn_each
 from headgate.runs.values import to_json
@@ -85,7 +87,11 @@ class Run:
 
     @property
     def budget(self) -> Remaining:
-        """What it may still use; ``run.budget.words()`` says it to a model in one sentence."""
+        """What it may still use; ``run.budget.words()`` says it to a model in one sentence. The answer is remembered:
+        a resumed run sees the same at the same place, so that prompts with it stay what they were."""
+        return Remaining(**look(self._progress, "budget", lambda: asdict(self._remaining())))
+
+    def _remaining(self) -> Remaining:
         attempt, clock = self._progress.attempt, self._progress.equipment.clock
         deadline_ms = self._row.deadline_ms
         left_s = None if deadline_ms is None else (deadline_ms - clock.now_ms()) / 1000
@@ -93,12 +99,14 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """What this attempt was warned of so far: loops, prompts that nearly fill their window."""
-        return list(self._progress.attempt.warnings)
+        """What this attempt was warned of so far: loops, prompts that nearly fill their window. Remembered like
+        `budget`."""
+        warnings: list[str] = look(self._progress, "warnings", lambda: list(self._progress.attempt.warnings))
+        return warnings
 
     def warnings_for_model(self) -> str:
         """The latest warnings as a short text for a prompt; empty if there are none."""
-        latest = self._progress.attempt.warnings[-WARNINGS_FOR_MODEL:]
+        latest = self.warnings[-WARNINGS_FOR_MODEL:]
         return "" if not latest else "Warnings: " + " ".join(f"({n}) {words}" for n, words in enumerate(latest, 1))
 
     @property

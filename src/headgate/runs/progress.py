@@ -44,7 +44,7 @@ PLAIN = WorkflowSettings()
 class Progress:
     """How far an attempt has come."""
 
-    __slots__ = ("_children", "_journal", "_loops", "attempt", "equipment", "ladder", "meter", "workflow")
+    __slots__ = ("_children", "_journal", "_loops", "attempt", "equipment", "ladder", "looks", "meter", "workflow")
 
     def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
         self.attempt = attempt
@@ -53,6 +53,8 @@ class Progress:
         self._journal: StepJournal | None = None
         self._loops: LoopWatch | None = None
         self._children: Children | None = None
+        self.looks: dict[tuple[str, str], int] = {}
+        """How often a branch looked at its run since its last step; see `headgate.runs.looks`."""
         self.workflow: WorkflowSettings = equipment.settings.workflows.get(attempt.run.workflow, PLAIN)
         self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
 
