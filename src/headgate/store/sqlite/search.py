@@ -18,8 +18,9 @@ from headgate.store.sqlite.flows import Whose
 from headgate.store.sqlite.rows import Row
 from headgate.store.sqlite.transaction import Reading
 
-FIRST_PAGE = 2
-"""Rows read at first of any beginning; every further page is four times as long."""
+GROWTH = 4
+"""Every page of a beginning is so many times as long as the one before; the first has one row (of tenants: as many as
+runs are wanted)."""
 
 
 class Pick(NamedTuple):
@@ -36,20 +37,21 @@ class _Turns:
 
     def __init__(self, beginnings: Sequence[Iterator[Row]]) -> None:
         self._fresh = heapq.merge(*beginnings) if len(beginnings) > 1 else beginnings[0]
-        self._next = next(self._fresh, None)
+        self._next: Row | None = None
+        self._over = False
         self._again: list[tuple[float, int, str]] = []
         self._seen: set[str] = set()
 
     def take(self) -> Row | None:
         """(virtual time, since, name, …) of the next; what stands after the name only the first time."""
-        while self._next is not None and self._next[2] in self._seen:
-            self._next = next(self._fresh, None)  # it waits with another workflow too
+        while not self._over and (self._next is None or self._next[2] in self._seen):
+            self._next = next(self._fresh, None)  # read no earlier than needed; seen: it waits with two workflows
+            self._over = self._next is None
         fresh = self._next
         if self._again and (fresh is None or self._again[0] < fresh[:3]):
             return heapq.heappop(self._again)
         if fresh is not None:
             self._seen.add(fresh[2])
-            self._next = next(self._fresh, None)
         return fresh
 
     def put_back(self, virtual: float, since: int, name: str) -> None:
@@ -126,7 +128,7 @@ class Search:
         self.exhausted.append((self._lane, workflow, tenant, user, found))
 
     def _pages(self, statement: str, *keys: object) -> Iterator[Row]:
-        size, read = FIRST_PAGE, 0
+        size, read = self._wanted if statement == "tenants_in_line" else 1, 0
         while True:
             size = min(size, self._wanted)
             rows = self._tx.rows(statement, self._lane, *keys, size, read)
@@ -134,7 +136,7 @@ class Search:
             if len(rows) < size:
                 return
             read += size
-            size *= 4
+            size *= GROWTH
 
 
 def next_of_lane(tx: Reading, lane: str, workflows: Sequence[str], *, now_ms: int) -> int | None:
