@@ -50,12 +50,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the command waited, without waiting."""
     waited: list[float] = []
-
-    class Instead:
-        def wait(self, seconds: float) -> None:
-            waited.append(seconds)
-
-    monkeypatch.setattr(dead.threading, "Event", Instead)
+    monkeypatch.setattr(dead, "_pause", waited.append)
     return waited
 
 

@@ -99,7 +99,7 @@ def test_check_sums_up_without_passwords(tmp_path: Path, capsys: pytest.CaptureF
     assert run(["check"]) == 0
     words = capsys.readouterr().out
     assert _without_password("other://ann:hunter2@db/runs") == "other://ann@db/runs"
-    for expected in ("sqlite:///runs.db", "search (1..4 at once)", "triage (standard)", "critical 20%"):
+    for expected in (f"sqlite:///{tmp_path}/runs.db", "search (1..4 at once)", "triage (standard)", "critical 20%"):
         assert expected in words
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from headgate.cli import approvals, budget, controls, dead, fleet, keys, processes, project, runs
 from headgate.cli.entry import missing_extra
@@ -48,6 +52,9 @@ app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operations")
 
 
+NO_SUCH_FILE = os.strerror(errno.ENOENT)
+
+
 def _version_asked(asked: bool) -> None:
     if asked:
         show_version()
@@ -73,10 +80,30 @@ def show_version() -> None:
     print(f"headgate {own} (Python {sys.version.split()[0]})")
 
 
+def _command() -> Any:
+    """The whole tree, without the ``<bool>`` that help pages would show behind every flag."""
+    root = typer.main.get_command(app)
+    waiting = [root]
+    while waiting:
+        command = waiting.pop()
+        command.get_params = partial(_without_flag_types, command.get_params)  # type: ignore[method-assign]
+        if isinstance(command, TyperGroup):
+            waiting += command.commands.values()
+    return root
+
+
+def _without_flag_types(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
+    params = get_params(context)
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command (``sys.argv`` by default); its exit code."""
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="headgate")
+        _command()(args=None if arguments is None else list(arguments), prog_name="headgate")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except ModuleNotFoundError as error:
@@ -95,6 +122,8 @@ def _explain(error: HeadgateError) -> None:
         for problem in error.problems:
             print(clean(problem), file=sys.stderr)
         count = len(error.problems)
+        if any(problem.endswith(NO_SUCH_FILE) for problem in error.problems):
+            print("`headgate init` writes a first configuration and a first agent.", file=sys.stderr)
         complain(f"{count} {'problem' if count == 1 else 'problems'} in the configuration")
     elif isinstance(error, Overloaded):
         complain(f"refused: {error}")

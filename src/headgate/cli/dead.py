@@ -227,6 +227,10 @@ def _check_durations(*texts: str | None) -> None:
             raise typer.BadParameter(str(error), param_hint="--older-than or --since") from error
 
 
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
 def _in_batches(
     name: str, ask: Callable[[str | None, int], dict[str, Any]], at_most: int | None, json_output: bool
 ) -> None:
@@ -248,7 +252,7 @@ def _in_batches(
                 complain(f"left {one['id']}: {one['reason']}: {one['detail']}")
         after, stopped = answer["next"], answer["stopped"]
         if stopped is not None and stopped["scope"] == SCOPE and stopped["retry_after_ms"] is not None:
-            threading.Event().wait(stopped["retry_after_ms"] / 1000)
+            _pause(stopped["retry_after_ms"] / 1000)
         elif stopped is not None or after is None:
             break
     if json_output:

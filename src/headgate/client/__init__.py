@@ -4,7 +4,14 @@ They read refusals as answers: `headgate.errors.Rejected` carries reason, scope 
 may be told how long it may wait itself (``max_wait_s``).
 """
 
-from headgate.client.async_client import AsyncClient
-from headgate.client.client import Client
+try:
+    from headgate.client.async_client import AsyncClient
+    from headgate.client.client import Client
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "httpx2":
+        raise
+    raise ModuleNotFoundError(
+        'headgate.client needs httpx2, which is not installed: pip install "headgate[client]"', name=error.name
+    ) from error
 
 __all__ = ["AsyncClient", "Client"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path as FilePath
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -42,7 +43,16 @@ def load_settings(path: str | FilePath) -> GateSettings:
         line = before.count(b"\n") + 1
         column = error.start - before.rfind(b"\n")
         raise ConfigError([f"{path}:{line}:{column}: this is not UTF-8 text"]) from error
-    return parse_settings(text, str(path))
+    settings = parse_settings(text, str(path))
+    return settings.model_copy(update={"store": _beside(file, settings.store)})
+
+
+def _beside(file: FilePath, store: str) -> str:
+    """The store's address; a relative path in a file counts from that file, wherever the process was started."""
+    prefix = "sqlite:///"
+    if not store.startswith(prefix) or store.startswith(prefix + "/"):
+        return store
+    return f"{prefix}{quote(str(file.resolve().parent))}/{store.removeprefix(prefix)}"
 
 
 def parse_settings(
