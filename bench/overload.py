@@ -95,13 +95,21 @@ def worst(goal: Goal, values: list[float]) -> float:
     return min(known) if goal.at_least is not None else max(known)
 
 
+def spread(values: list[float]) -> str:
+    if not values:
+        return "–"
+    if any(math.isinf(value) for value in values):
+        return f"never in {sum(map(math.isinf, values))} of {len(values)}"
+    return f"{mean(values):9.3f} ± {pstdev(values):.3f}"
+
+
 def measures(results: list[Result]) -> None:
     print(f"  {'measure':22} {'headgate':>18} {'no limits':>18}")
     for name in results[0].ours.measures:
         cells = []
         for scores in ([r.ours for r in results], [r.control for r in results if r.control is not None]):
             values = [v for s in scores if not math.isnan(v := s.measures[name])]
-            cells.append(f"{mean(values):9.3f} ± {pstdev(values):.3f}" if values else "–")
+            cells.append(spread(values))
         if any(cell != "–" for cell in cells):
             print(f"  {name:22} {cells[0]:>18} {cells[1]:>18}")
 

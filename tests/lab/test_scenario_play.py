@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.description import Scenario, parse_scenario
-from headgate.lab.scenario.play import Played, play, unlimited
+from headgate.lab.scenario.play import Fate, Played, play, unlimited
 from headgate.lab.scenario.scores import max_min, score
 from headgate.lab.scenario.traffic import wishes, work_s
 
@@ -109,6 +110,24 @@ def test_the_bound_is_everything_when_little_is_asked_and_capacity_when_much_is(
     assert could.value < 0.5 * sum(wish.value for wish in wanted)
     assert could.value <= densest * 6 * (60 + 30 + 20)
     assert could.by_lane["critical"] > could.by_lane["standard"]
+
+
+@pytest.mark.parametrize(("bad_until", "expected"), [(0.0, 0.0), (55.0, 15.0), (100.0, float("inf"))])
+def test_recovery_is_when_those_who_come_are_served_again_whatever_finishes(
+    scenario: Scenario, bad_until: float, expected: float
+) -> None:
+    calm = scenario.model_copy(update={"seconds": 80.0})
+    fates = [
+        # one of them every half second; those who come in the bad time are refused while a backlog finishes
+        Fate(wish, 1, admitted=fine, succeeded=fine, finished_s=wish.at_s + 1 if fine else None)
+        for wish, fine in (
+            (replace(wishes(calm, 1)[0], number=n, at_s=n / 2, deadline_s=9.0), not 20 <= n / 2 < bad_until)
+            for n in range(160)
+        )
+    ]
+    played = Played(calm, 1, fates, [], dict.fromkeys(calm.dependencies, 0.0), 90.0)
+    could = bound(calm, [fate.wish for fate in fates])
+    assert score(played, could).measures["recovery-s"] == expected
 
 
 def test_max_min_gives_the_modest_all_and_the_rest_equally() -> None:

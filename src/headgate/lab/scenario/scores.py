@@ -13,9 +13,10 @@ from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.play import Fate, Played
 from headgate.lab.scenario.traffic import work_s
 
-RECOVERY_WINDOW_S = 20.0
+RECOVERY_WINDOW_S = 10.0
+RECOVERY_STEP_S = 5.0
 RECOVERED = 0.9
-"""Back to normal: this much of the goodput before the trouble, over a window."""
+"""Back to normal: this much of what was served in time before the trouble, in every window from then on."""
 LEAST_WAIT_S = 1.0
 """Errors of ETAs are relative to what really passed, at least this."""
 
@@ -100,20 +101,31 @@ def _part(some: float, of: float) -> float:
 
 
 def _recovery_s(played: Played) -> float:
-    """Seconds from the end of the trouble until the goodput of a window is back to normal."""
+    """Seconds from the end of the trouble until users are served as before, and stay so to the end of the arrivals.
+
+    By arrival, not by finish: a backlog of valuable runs that is worked off looks like goodput while everybody who
+    comes is still refused. Infinite when it never happens, or when nobody was served before.
+    """
     scenario = played.scenario
     over = scenario.recovered_from
     begins = [one.since for one in scenario.troubles] + [one.since for one in scenario.traffic.changes]
     if over is None or not begins:
         return math.nan
-    done = sorted((fate.finished_s or 0.0, fate.wish.value) for fate in played.fates if fate.on_time)
-    normal = sum(v for at, v in done if scenario.warm_up <= at < min(begins)) / (min(begins) - scenario.warm_up)
-    now = over if normal else math.inf
+    normal = _served(played, scenario.warm_up, min(begins))
+    if math.isnan(normal) or normal == 0:
+        return math.inf
+    back, now = over, over
     while now + RECOVERY_WINDOW_S <= scenario.seconds:
-        if sum(v for at, v in done if now <= at < now + RECOVERY_WINDOW_S) >= RECOVERED * normal * RECOVERY_WINDOW_S:
-            return now - over
-        now += 1.0
-    return math.inf
+        if _served(played, now, now + RECOVERY_WINDOW_S) < RECOVERED * normal:  # not a number is no evidence
+            back = now + RECOVERY_STEP_S
+        now += RECOVERY_STEP_S
+    return back - over if back + RECOVERY_WINDOW_S <= scenario.seconds else math.inf
+
+
+def _served(played: Played, since: float, until: float) -> float:
+    """Part of the value that came in between two moments and was finished in time."""
+    came = [fate for fate in played.fates if since <= fate.wish.at_s < until]
+    return _part(sum(f.wish.value for f in came if f.on_time), sum(f.wish.value for f in came))
 
 
 def _jain(scenario: Scenario, fates: Sequence[Fate], played: Played) -> float:
