@@ -49,6 +49,7 @@ NOT_HOT = {
     "all_shared": "one row per limit on what is held at once; by operators",
     "held_by_rows": "for checks",
     "drop_stalest_profiles": "once a second; one row per workflow",
+    "drop_stalest_tracks": "only when there is a new kind of forecast; at most 5000 tracks",
     "oldest_in_lane": "min() of one range, which reads its first entry",
 }
 

@@ -201,9 +201,13 @@ def _show_accepted(accepted: Mapping[str, Any], json_output: bool) -> None:
 def _place(standing: Mapping[str, Any]) -> str:
     position, eta = standing.get("position"), standing.get("eta_s")
     place = "next in line" if position == 0 else f"{position} ahead of it"
+    finish, latest = standing.get("finish_s"), standing.get("finish_p90_s")
+    ends = "" if finish is None else f", ends in about {duration(finish)}"
+    if ends and latest is not None:
+        ends += f" (9 in 10 within {duration(latest)})"
     if eta is None:
-        return place
-    return f"{place}, starts at once" if eta < 1 else f"{place}, starts in about {duration(eta)}"
+        return place + ends
+    return f"{place}, {'starts at once' if eta < 1 else f'starts in about {duration(eta)}'}{ends}"
 
 
 def _show_end(ended: Mapping[str, Any]) -> None:

@@ -52,6 +52,8 @@ class Evidence:
         "_rng",
         "_sized",
         "breaker",
+        "busy_s",
+        "done",
         "latencies",
         "limiter",
         "look_at",
@@ -84,6 +86,10 @@ class Evidence:
         self.latencies = WindowedHistogram(WINDOW_S, 6)
         self.sized = SizedLatencies(WINDOW_S)
         self.outcomes = OutcomeWindow(WINDOW_S)
+        self.done = 0
+        """Calls that ended well, since the beginning."""
+        self.busy_s = 0.0
+        """Seconds that these took."""
         self.retry_budget = RetryBudget(share=settings.retry.budget, now=now)
         self.paced_until = 0.0
         """Nothing starts before this: the provider asked for a pause."""
@@ -127,6 +133,8 @@ class Evidence:
             else:
                 self.retry_budget.refund(slot.paid)
             ran_s = now - slot.started_at
+            self.done += 1
+            self.busy_s += ran_s
             self.latencies.add(ran_s, now)
             if slot.given_tokens:
                 self.sized.add(slot.given_tokens, ran_s, now)

@@ -33,6 +33,10 @@ class ResourceStatistics:
     """Of successful calls; ``None`` while there are none."""
     p95_s: float | None
     p99_s: float | None
+    done: int
+    """Calls that ended well, since the beginning."""
+    busy_s: float
+    """Seconds that these took."""
     error_rate: float
     """Failures, timeouts and overload answers as a share of the calls that ended."""
     breaker: str
@@ -97,6 +101,8 @@ def snapshot(
         p50_s=p50_s,
         p95_s=p95_s,
         p99_s=p99_s,
+        done=evidence.done,
+        busy_s=evidence.busy_s,
         error_rate=evidence.outcomes.bad_share(now),
         breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
         rate_remaining=None if rate is None else rate.remaining(now),

@@ -54,7 +54,21 @@ def capacity_report(
             for (scope, reason), count in sorted(shadowed.items())
         ],
         "budget": _budget(settings, outlook),
+        "forecasts": _forecasts(outlook),
         "worker": None if worker is None else asdict(worker),
+    }
+
+
+def _forecasts(outlook: Outlook) -> dict[str, Any]:
+    """How true what callers were told turned out to be."""
+    quality, honesty = outlook.forecaster.quality(), outlook.audits.honesty
+    return {
+        "judged": quality.judged,
+        "median_error": _rounded(quality.median_error),
+        "p90_kept": _rounded(quality.p90_kept),
+        "retry_after_audited": round(honesty.audited),
+        "retry_after_honest": _rounded(honesty.share),
+        "slots": outlook.forecaster.slots,
     }
 
 

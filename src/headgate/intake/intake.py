@@ -13,11 +13,14 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import InvalidRequest, UnknownWorkflow
+from headgate.intake.audits import Probe
+from headgate.intake.feasible import Feasibility
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
 from headgate.intake.replays import Pace
+from headgate.intake.standing import Times, times
 from headgate.intake.submission import Submission, check
 from headgate.intake.when_full import WaysIn, held_back_ms, tell
 from headgate.model.canonical import digest
@@ -29,6 +32,8 @@ from headgate.model.ids import is_uuid, uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
+from headgate.policy.eta import Ahead
+from headgate.policy.feasibility import Fit, Wish, judge
 from headgate.policy.run_cost import estimated
 from headgate.policy.run_order import sorted_by
 from headgate.store.protocols import RunOffer, Store
@@ -62,6 +67,7 @@ class Intake:
         self._workflows = workflows
         self._book = RuleBook(settings)
         self._ways_in = WaysIn(settings, outlook)
+        self._feasibility = Feasibility(settings, outlook)
         self._in_force = NOTHING
         self.draining = False
 
@@ -91,14 +97,22 @@ class Intake:
         if wanted.latest_ms is not None:
             deadline_ms = wanted.latest_ms if deadline_ms is None else min(deadline_ms, wanted.latest_ms)
         early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
+        wish = None
+        if early is None:
+            wish = self._wish(wanted, rules, now_ms, deadline_ms)
+            if wish is not None:
+                may = self._feasibility.never(wish, wanted.workflow, now_ms=now_ms)
+                early, wish = (may, None) if isinstance(may, Refusal) else (None, may)
         if early is not None and wanted.idempotency_key is None and wanted.spawn is None:
             return self._refused(wanted, rules, early)
         offer = self._ways_in.open(self._offer(wanted, rules, text, now_ms, deadline_ms), rules.workflow)
+        if wish is not None:
+            offer = replace(offer, wish=wish, remember_promise=self._feasibility.remember(now_ms))
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)
         if isinstance(answer, Refusal):
-            return self._refused(wanted, rules, answer)
+            return self._refused(wanted, rules, answer, wish)
         return self._admitted(rules, answer)
 
     async def replay(
@@ -137,13 +151,10 @@ class Intake:
             return None
         lanes = self._book.lanes
         ahead = lanes[: lanes.index(run.lane)] if run.lane in lanes else lanes
-        if run.state is not RunState.QUEUED:
-            eta_ms = held_back_ms(run, self._clock.now_ms())
-            return Admission(run, created=False, position=0, eta_ms=eta_ms)
-        position = await self._store.runs.position(run, ahead_of=ahead)
-        paused = self._paused(run)
-        eta_ms = None if paused else self._outlook.eta_ms(run.lane, ahead, position)
-        return Admission(run, created=False, position=position, eta_ms=eta_ms, paused=paused)
+        position = 0
+        if run.state is RunState.QUEUED:
+            position = await self._store.runs.position(run, ahead_of=ahead)
+        return self._standing(Admission(run, created=False, position=position), ahead)
 
     def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
         if self.draining:
@@ -243,14 +254,24 @@ class Intake:
         known = estimate.evidence not in (Evidence.NONE, Evidence.DECLARED)
         return estimated(factor, estimate.ran_s if known else None)
 
-    def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal) -> Refusal:
+    def _wish(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Wish | None:
+        """What a forecast of this run is made from. What is paused waits for somebody, and nobody knows how long."""
+        if self._in_force.pause_of(wanted.workflow, rules.lane) is not None:
+            return None
+        return self._feasibility.wish(rules, wanted.workflow, now_ms=now_ms, deadline_ms=deadline_ms)
+
+    def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish | None = None) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._full_and_paused(refusal, paused)
         elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY):
             rate = self._outlook.rate(workflow=wanted.workflow)
             room = refusal.limit if refusal.unit == "runs" else None
-            refusal = replace(refusal, retry_after_ms=self._outlook.come_back_ms(refusal.scope, rate, room=room))
+            probe = None if room is None else self._room_probe(wanted, refusal)
+            told = self._outlook.come_back_ms(refusal.scope, rate, room=room, probe=probe)
+            refusal = replace(refusal, retry_after_ms=told)
+        elif refusal.reason is Reason.TOO_LATE and wish is not None:
+            refusal = self._too_late(wanted, rules, refusal, wish)
         elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
             refusal = replace(refusal, retry_after_ms=self._jitter(refusal.retry_after_ms))
         if self._bus.active:
@@ -266,6 +287,59 @@ class Intake:
                 retry_after_ms=refusal.retry_after_ms,
             )
         return refusal
+
+    def _too_late(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish) -> Refusal:
+        outlook, lane = self._outlook, rules.lane
+        depth = outlook.queue(lane=lane)
+        part = min(1.0, (refusal.ahead or 0) / max(1, depth.depth if depth else 0, refusal.ahead or 0))
+
+        def would_fit(now_ms: int) -> bool:
+            left_ms = None if wish.left_s is None else now_ms + round(1000 * wish.left_s)
+            again = self._feasibility.wish(rules, wanted.workflow, now_ms=now_ms, deadline_ms=left_ms)
+            waiting = outlook.waiting((lane,))
+            ahead = Ahead(
+                round(part * waiting),
+                outlook.waiting(rules.ahead_of),
+                outlook.running,
+                outlook.running_in((*rules.ahead_of, lane)),
+            )
+            return again is None or judge(again, ahead).fit is not Fit.LATE
+
+        told = outlook.come_back_ms(
+            f"late:{lane}",
+            outlook.rate(workflow=wanted.workflow),
+            over_ms=float(refusal.retry_after_ms or 0),
+            probe=would_fit,
+        )
+        return replace(refusal, retry_after_ms=told)
+
+    def _room_probe(self, wanted: Submission, refusal: Refusal) -> Probe | None:
+        """Whether the queue that was full has room again; other scopes are not in the picture of the queues."""
+        if refusal.scope != f"workflow:{wanted.workflow}" or refusal.limit is None:
+            return None
+        limit, outlook = refusal.limit, self._outlook
+
+        def has_room(_now_ms: int) -> bool:
+            queue = outlook.queue(workflow=wanted.workflow)
+            return queue is None or queue.depth < limit
+
+        return has_room
+
+    def _standing(self, answer: Admission, ahead_of: tuple[str, ...]) -> Admission:
+        """The same with what is known now of its start and finish."""
+        run, paused = answer.run, self._paused(answer.run)
+        now_ms = self._clock.now_ms()
+        told = Times(held_back_ms(run, now_ms))
+        if paused is None and told.eta_ms is None:
+            told = times(self._outlook, run, ahead_of=ahead_of, position=answer.position, now_ms=now_ms)
+        return replace(
+            answer,
+            paused=paused,
+            eta_ms=told.eta_ms,
+            eta_p90_ms=told.eta_p90_ms,
+            finish_ms=told.finish_ms,
+            finish_p90_ms=told.finish_p90_ms,
+        )
 
     def _admitted(self, rules: Rules, answer: Admission) -> Admission:
         run = answer.run
@@ -293,11 +367,7 @@ class Intake:
                     shadow=True,
                 )
         tell(self._bus, answer)
-        eta_ms = held_back_ms(run, self._clock.now_ms())
-        if eta_ms is None:
-            eta_ms = self._outlook.eta_ms(run.lane, rules.ahead_of, answer.position)
-        paused = self._paused(run)
-        return replace(answer, eta_ms=None if paused else eta_ms, paused=paused)
+        return answer if answer.finish_ms is not None else self._standing(answer, rules.ahead_of)
 
     def _paused(self, run: RunRecord) -> str | None:
         """What is paused so that nobody takes the run up, if it waits."""

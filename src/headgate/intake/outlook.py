@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from random import Random
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import HeadgateError
+from headgate.intake.audits import Audits, Probe
 from headgate.intake.estimates import Estimates
+from headgate.intake.forecast import Forecaster
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.people import PeopleOutlook
+from headgate.model.cost import Evidence
 from headgate.observe.bus import EventBus
-from headgate.policy import eta, pressure, retry_after
+from headgate.policy import cost_profile, eta, pressure, retry_after
 from headgate.policy.eta import DrainRate
 from headgate.policy.pressure import Pressure
 from headgate.policy.retry_after import Promises
@@ -52,6 +55,8 @@ class Outlook:
         self._promises: dict[str, Promises] = {}
         self._rates: dict[tuple[str, str], DrainRate] = {}
         self.people = PeopleOutlook(settings, rng)
+        self.forecaster = Forecaster(settings, needs=self._needs)
+        self.audits = Audits()
         self.overview: Overview = EMPTY
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
@@ -75,8 +80,10 @@ class Outlook:
             self._rates[key] = eta.sample(
                 self._rates.get(key), at_ms=now_ms, started=queue.started, waiting=queue.depth > 0
             )
+        await self.forecaster.refresh(store, self.overview, now_ms=now_ms)
         self._follow(now_ms)
         await self.people.refresh(store, now_ms)
+        self._audit(now_ms)
 
     def rate(self, *, workflow: str = "", lane: str = "") -> float | None:
         """Starts per second of a workflow or lane, ``None`` while unknown."""
@@ -95,8 +102,33 @@ class Outlook:
         rate = self.lanes_rate((*ahead_of, lane))
         return None if rate is None else eta.wait_ms(position, rate)
 
-    def come_back_ms(self, scope: str, rate: float | None, *, room: float | None = None) -> int:
-        """When the next refused caller of ``scope`` (which holds ``room`` runs) should come back; books it."""
+    def waiting(self, lanes: Collection[str]) -> int:
+        """Runs that wait for their first start in these lanes."""
+        return sum(queue.depth for queue in self.overview.queues if queue.lane in lanes and not queue.workflow)
+
+    def running_in(self, lanes: Collection[str]) -> int:
+        """Runs that run now in these lanes."""
+        return sum(queue.running for queue in self.overview.queues if queue.lane in lanes and not queue.workflow)
+
+    @property
+    def running(self) -> int:
+        """Runs that run now, in the whole fleet."""
+        return self.overview.states.get("running", 0)
+
+    def come_back_ms(
+        self,
+        scope: str,
+        rate: float | None,
+        *,
+        room: float | None = None,
+        over_ms: float | None = None,
+        probe: Probe | None = None,
+    ) -> int:
+        """When the next refused caller of ``scope`` (which holds ``room`` runs) should come back; books it.
+
+        ``over_ms``: by how much its forecast is too late, where that is why. ``probe`` asks at that moment whether
+        it would be taken in.
+        """
         if len(self._promises) >= SCOPES_MAX and scope not in self._promises:
             self._promises.clear()  # bounded; the promises made so far were at most a minute long
         book, told = retry_after.promise(
@@ -105,9 +137,27 @@ class Outlook:
             rate=rate,
             chance=self._rng.random(),
             room=room,
+            over_ms=over_ms,
         )
         self._promises[scope] = book
+        if probe is not None:
+            self.audits.book(scope, self._clock.now_ms() + told, probe)
         return told
+
+    def _needs(self, workflow: str) -> dict[str, float] | None:
+        """Seconds of work by resource that an ordinary run takes, once enough have ended to tell."""
+        estimate = self.estimates.of(workflow, 0)
+        if estimate.evidence not in (Evidence.SIZE_CLASS, Evidence.WORKFLOW):
+            return None
+        profile = self.estimates.profile(workflow)
+        if profile is None:
+            return None
+        return {name: use.busy_s for name, use in cost_profile.uses(profile, high=False).items()}
+
+    def _audit(self, now_ms: int) -> None:
+        for scope, kept in self.audits.due(now_ms):
+            if scope in self._promises:
+                self._promises[scope] = retry_after.audited(self._promises[scope], kept=kept)
 
     def queue(self, *, workflow: str = "", lane: str = "") -> QueueState | None:
         """The snapshot's line of a workflow or lane."""

@@ -26,6 +26,8 @@ class Refusal:
     unit: str = "runs"
     run_id: str | None = None
     """The run this refusal is about, where there is one (a duplicate, a key's first use)."""
+    ahead: int | None = None
+    """Runs that were ahead of it in its lane, where that is why it was refused."""
 
     @property
     def contended(self) -> bool:
@@ -46,7 +48,7 @@ class Admission:
     position: int
     """Runs that will start before it, as far as known now; 0 is next, also for runs no longer waiting."""
     eta_ms: int | None = None
-    """Milliseconds until it should start; ``None`` while nothing is known about the rate of starts."""
+    """Milliseconds until it should start (p50); ``None`` while nothing is known about the rate of starts."""
     limits: tuple[LimitUse, ...] = ()
     shadowed: tuple[str, ...] = ()
     """Names of the shadow limits that would have refused it."""
@@ -54,6 +56,11 @@ class Admission:
     """What is paused so that it waits until somebody resumes it: ``workflow:triage`` or ``lane:background``."""
     made_room: tuple[MadeRoom, ...] = ()
     """Waiting runs of lower lanes that were lost to it."""
+    eta_p90_ms: int | None = None
+    """Nine of ten such runs have started by then."""
+    finish_ms: int | None = None
+    """Milliseconds until it should have ended (p50); ``None`` until enough runs of its workflow have ended."""
+    finish_p90_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

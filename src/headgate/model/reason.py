@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """Refused or ended because of overload rather than a rule: a sheddable lane under pressure."""
     WAIT_EXPIRED = "wait_expired"
     """It waited in a bounded queue for as long as that queue lets anything wait."""
+    TOO_LATE = "too_late"
+    """With the work ahead of it, it would start or finish too late if it were taken in now; later it may fit."""
     RETRY_BUDGET = "retry_budget"
     """A retry was due but the retry budget has no room."""
 
@@ -116,6 +118,7 @@ CONTENDED = frozenset(
         Reason.OVER_BUDGET,
         Reason.SHED,
         Reason.WAIT_EXPIRED,
+        Reason.TOO_LATE,
         Reason.RETRY_BUDGET,
     }
 )

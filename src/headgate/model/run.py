@@ -133,6 +133,8 @@ class RunRecord:
     """How many sub-runs it has spawned."""
     spent: float = 0.0
     """What it has really cost, in fairness units, in attempts that ended in good order."""
+    promise: str | None = None
+    """What its caller was told, where that is to be compared with what comes (`headgate.model.promise`)."""
 
     preemptions: int = 0
     """How often it made room for a run of a higher lane."""

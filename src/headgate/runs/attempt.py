@@ -89,11 +89,13 @@ class Attempt:
         "parallel",
         "performing",
         "preempt_asked",
+        "queued_s",
         "resource_time",
         "run",
         "signalled",
         "spawned",
         "started",
+        "stayed_s",
         "step_at",
         "step_reason",
         "steps_done",
@@ -166,6 +168,10 @@ class Attempt:
         """What its calls took, by the resource that answered."""
         self.parallel = 0
         """The most calls that were under way at once."""
+        self.queued_s = 0.0
+        """Seconds in which calls waited for their slots, those in parallel added up."""
+        self.stayed_s = 0.0
+        """Seconds in its slot, once it has left it."""
         self.wall_timer: asyncio.TimerHandle | None = None
         self.spawned: set[str] = set()
         """Its sub-runs that end with it, as far as known here."""

@@ -218,6 +218,7 @@ def _step(
         account.held, tries=performed.tries, model_tokens=tokens, money=money, model=account.model is not None
     )
     attempt.note_use(answered, calls=performed.tries, busy_s=performed.ran_s, model_tokens=tokens)
+    attempt.queued_s += performed.queued_s
     if wish.check is not None and not wish.check(performed.value):
         error = UnusableResult(f"{place.function} on {place.resource}", performed.tries)
         attempt.note_error(error)

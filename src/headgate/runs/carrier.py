@@ -49,9 +49,10 @@ class Carrier:
         slots: int,
         on_room: Callable[[], None],
         on_waiting: Callable[[], None],
+        on_end: Callable[[Attempt, RunEnd], None],
     ) -> None:
         """``on_room`` is called when something ended, so that there may be room for another claim; ``on_waiting``
-        when a run went back in line."""
+        when a run went back in line; ``on_end`` when a run's end was written."""
         self.counts: Counter[str] = Counter()
         """``suspended``, ``released``, ``lost``, ``abandoned``."""
         self.finished: Counter[str] = Counter()
@@ -66,6 +67,10 @@ class Carrier:
         """Nothing new is begun; what is claimed goes back."""
         self._executor, self._owner, self._on_room, self._on_waiting = executor, owner, on_room, on_waiting
         self._store = equipment.store
+        self._on_end = on_end
+        self.left = 0
+        """Attempts that left their slot, and for how long they had it in all."""
+        self.stayed_s = 0.0
         self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
         self._workflows, self._experience = equipment.settings.workflows, equipment.experience
         settings = equipment.settings.workers
@@ -202,7 +207,9 @@ class Carrier:
         self.carried[attempt.run.lane] -= 1
         if attempt in self.running:
             self.running.discard(attempt)
-            self.pace.note(self._clock.monotonic() - attempt.started)
+            attempt.stayed_s = self._clock.monotonic() - attempt.started
+            self.left, self.stayed_s = self.left + 1, self.stayed_s + attempt.stayed_s
+            self.pace.note(attempt.stayed_s)
             self.deadlines.ended(attempt)
             if not self.running:
                 self._quiet.set()
@@ -250,6 +257,7 @@ class Carrier:
         if fenced:
             self.finished[end.state] += 1
             self._tell_relatives(attempt)
+            self._on_end(attempt, end)
             if self._bus.active:
                 self._tell_finished(attempt, end)
 

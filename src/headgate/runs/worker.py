@@ -16,7 +16,9 @@ from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import StoreError
 from headgate.guard.registry import Resources
+from headgate.model.resource_report import ResourceReport
 from headgate.observe.bus import EventBus
+from headgate.policy.eta import WORKERS
 from headgate.policy.pause import HeldBack, nothing_held
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
 from headgate.runs.budget import shared_by_running
@@ -28,6 +30,7 @@ from headgate.runs.leases import trusted_s
 from headgate.runs.preempting import Preemptor
 from headgate.runs.progress import Equipment, whose
 from headgate.runs.registry import WorkflowRegistry
+from headgate.runs.reporting import Reporter
 from headgate.runs.scheduler import LaneScheduler
 from headgate.store.protocols import Claim, ClaimRequest, Store
 
@@ -94,6 +97,14 @@ class Worker:
         self._clock, self._rng, self._bus = clock, rng, bus
         ladders = Ladders(settings.workflows, pressure)
         equipment = Equipment(store, resources, settings, clock, rng, bus, ladders, door=door)
+        self._reporter = Reporter(
+            store.reports,
+            resources,
+            owner=owner,
+            lease_s=settings.workers.lease,
+            clock=clock,
+            slots=self._slots_report,
+        )
         self._carrier = Carrier(
             Executor(registry, equipment),
             equipment,
@@ -101,6 +112,7 @@ class Worker:
             slots=settings.workers.slots,
             on_room=self._on_room,
             on_waiting=self.poke,
+            on_end=self._reporter.ended,
         )
         self._preemptor = Preemptor(
             self._carrier,
@@ -134,6 +146,7 @@ class Worker:
             asyncio.create_task(self._carrier.ends.write(), name="headgate-ends"),
             asyncio.create_task(self._carrier.samples.keep(), name="headgate-samples"),
             asyncio.create_task(self._preemptor.keep(), name="headgate-preemption"),
+            asyncio.create_task(self._reporter.keep(), name="headgate-reports"),
         ]
 
     def poke(self) -> None:
@@ -205,6 +218,12 @@ class Worker:
             abandoned=carrier.counts["abandoned"],
             heartbeat_age_s=carrier.keeper.age_s,
         )
+
+    def _slots_report(self) -> ResourceReport:
+        carrier = self._carrier
+        slots = 0 if carrier.leaving else carrier.pace.slots
+        running, ready = len(carrier.running), len(carrier.ready)
+        return ResourceReport(WORKERS, slots, slots, running, ready, carrier.left, round(carrier.stayed_s, 3))
 
     # -- claiming ---------------------------------------------------------------------------------------------------
 

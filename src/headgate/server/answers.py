@@ -59,6 +59,7 @@ _TITLE = {
     Reason.TOO_LARGE: "The body is too large",
     Reason.UNKNOWN_WORKFLOW: "No such workflow",
     Reason.UNKNOWN_RUN: "No such run",
+    Reason.TOO_LATE: "It would come too late",
     Reason.DUPLICATE: "The same is in flight already",
     Reason.NOT_REPLAYABLE: "The run cannot be replayed",
     Reason.UNKNOWN_OUTCOME: "A step's outcome is unknown",

@@ -36,6 +36,11 @@ _GAUGES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("headgate_resource_error_ratio", "Recent share of failed calls.", "resources", ("error_rate",)),
     ("headgate_resource_pressure_ratio", "Pressure, 0 to 1.", "resources", ("pressure",)),
 )
+_FORECASTS = (
+    ("headgate_forecast_error_ratio", "Median error of told finishes, as a part of the actual.", "median_error"),
+    ("headgate_forecast_p90_kept_ratio", "Share of runs that ended by the told p90.", "p90_kept"),
+    ("headgate_retry_after_honest_ratio", "Share of audited waits after which a retry fits.", "retry_after_honest"),
+)
 _LABEL = {"lanes": "lane", "workflows": "workflow", "resources": "resource"}
 
 
@@ -76,6 +81,12 @@ class Exposition:
         level = _at(capacity, ("pressure", "level"))
         if isinstance(level, (int, float)):
             yield GaugeMetricFamily("headgate_fleet_pressure_ratio", "Pressure, 0 to 1.", value=level)
+        for name, words, key in _FORECASTS:
+            gauge = GaugeMetricFamily(name, words, labels=[])
+            value = _at(capacity, ("forecasts", key))
+            if isinstance(value, (int, float)):  # nothing is said before there was anything to judge
+                gauge.add_metric([], float(value))
+            yield gauge
         for name, (words, read) in self._own.items():
             yield GaugeMetricFamily(name, words, value=read())
 

@@ -45,7 +45,10 @@ class Accepted(Shape):
     state: RunState
     reason: str | None = Field(description="Why it is held back, if it is: `delayed` or `debounced`.")
     position: int = Field(description="Runs that will start before it.")
-    eta_s: float | None = Field(description="Seconds until it should start; null while unknown.")
+    eta_s: float | None = Field(description="Seconds until it should start (p50); null while unknown.")
+    eta_p90_s: float | None = Field(default=None, description="Nine of ten such runs have started by then.")
+    finish_s: float | None = Field(default=None, description="Seconds until it should have ended (p50).")
+    finish_p90_s: float | None = Field(default=None, description="Nine of ten such runs have ended by then.")
     available_at: str | None = Field(description="It is not started before.")
     lane: str
     deadline: str | None
@@ -122,6 +125,9 @@ class RunDetail(RunSummary):
 
     position: int | None
     eta_s: float | None
+    eta_p90_s: float | None
+    finish_s: float | None
+    finish_p90_s: float | None
     paused: str | None
     sub_runs: dict[str, int] = Field(description="Its own sub-runs by state.")
     timings: Timings

@@ -1,4 +1,4 @@
-"""Server-sent events of one run: a line whenever its state, place or steps change, until it ends.
+"""Server-sent events of one run: a line whenever its state, place, steps or expected moments change, until it ends.
 
 Events of this process wake a stream at once; other processes' changes are seen by reading the store each second.
 An event's id is a digest of what it told, so ``Last-Event-ID`` needs no memory here: a client that comes back is
@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -34,6 +34,10 @@ SEND_S = 30.0
 RECONNECT_MS = 2000
 PER_KEY_MAX = 64
 IN_ALL_MAX = 512
+
+TIMES = frozenset({"eta_s", "eta_p90_s", "finish_s", "finish_p90_s"})
+MOVED_S, MOVED_SHARE = 1.0, 0.1
+"""An expected moment that moves by so much, and by this part of what is left, is told."""
 
 Locate = Callable[[], Awaitable[Admission | None]]
 
@@ -87,6 +91,7 @@ class RunStreams:
         changed = asyncio.Event()
         self._watchers.setdefault(run_id, set()).add(changed)
         born = told_at = self._clock.monotonic()
+        times = ToldTimes()
         try:
             yield f"retry: {RECONNECT_MS}\n\n"
             while not self._closing and self._clock.monotonic() - born < LONGEST_S:
@@ -96,10 +101,11 @@ class RunStreams:
                     return
                 steps = [step_view(step) for step in await store.runs.steps(run_id)]
                 told = {**standing_view(answer), "steps": steps}
-                mark = _mark(told)
+                mark, now = _mark(told), self._clock.monotonic()
                 ended = answer.run.state.terminal
-                if mark != seen or ended:
-                    seen, told_at = mark, self._clock.monotonic()
+                if mark != seen or ended or times.moved(told, now):
+                    seen, told_at = mark, now
+                    times.told(told, now)
                     yield _line("end" if ended else "update", mark, told)
                 if ended:
                     return
@@ -172,9 +178,37 @@ async def _hinted(changed: asyncio.Event) -> None:
         return
 
 
+class ToldTimes:
+    """The moments that a stream told last. A time that ticks down by itself is no news."""
+
+    def __init__(self) -> None:
+        self._moments: dict[str, float | None] | None = None
+
+    def told(self, view: Mapping[str, Any], now: float) -> None:
+        """This was told at ``now`` (seconds)."""
+        self._moments = _moments(view, now)
+
+    def moved(self, view: Mapping[str, Any], now: float) -> bool:
+        """Whether a moment differs by a second and by a tenth of the wait from what was told."""
+        if self._moments is None:
+            return False
+        for name, moment in _moments(view, now).items():
+            before = self._moments[name]
+            if (moment is None) != (before is None):
+                return True
+            if moment is None or before is None:
+                continue
+            if abs(moment - before) >= max(MOVED_S, MOVED_SHARE * max(0.0, before - now)):
+                return True
+        return False
+
+
+def _moments(view: Mapping[str, Any], now: float) -> dict[str, float | None]:
+    return {name: None if view.get(name) is None else now + view[name] for name in ("eta_s", "finish_s")}
+
+
 def _mark(told: dict[str, Any]) -> str:
-    # an ETA that ticks down by itself is no news
-    stable = {name: value for name, value in told.items() if name != "eta_s"}
+    stable = {name: value for name, value in told.items() if name not in TIMES}
     return hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -35,7 +35,7 @@ def admission_view(answer: Admission) -> dict[str, Any]:
         "state": run.state.value,
         "reason": run.reason,
         "position": answer.position,
-        "eta_s": _seconds(answer.eta_ms),
+        **_times(answer),
         "available_at": moment(run.available_ms),
         "lane": run.lane,
         "deadline": moment(run.deadline_ms),
@@ -59,7 +59,7 @@ def standing_view(answer: Admission) -> dict[str, Any]:
         "state": run.state.value,
         "reason": run.reason,
         "position": answer.position if waits else None,
-        "eta_s": _seconds(answer.eta_ms),
+        **_times(answer),
         "available_at": moment(run.available_ms),
         "degraded": run.degraded,
         "cancel_requested": run.cancel_requested,
@@ -124,7 +124,7 @@ def run_view(
     return {
         **summary_view(run),
         "position": answer.position if waits else None,
-        "eta_s": _seconds(answer.eta_ms),
+        **_times(answer),
         "sub_runs": dict(sub_runs),
         "paused": answer.paused,
         "timings": _timings(run, steps, models, now_ms),
@@ -269,6 +269,16 @@ def _timings(run: RunRecord, steps: Sequence[Step], models: Collection[str], now
         "call_queued_ms": sum(step.queued_ms for step in steps),
         "model_ms": sum(step.ran_ms for step in steps if step.resource in models),
         "tool_ms": sum(step.ran_ms for step in steps if step.resource not in models),
+    }
+
+
+def _times(answer: Admission) -> dict[str, float | None]:
+    """When it should start and finish, in seconds from now."""
+    return {
+        "eta_s": _seconds(answer.eta_ms),
+        "eta_p90_s": _seconds(answer.eta_p90_ms),
+        "finish_s": _seconds(answer.finish_ms),
+        "finish_p90_s": _seconds(answer.finish_p90_ms),
     }
 
 

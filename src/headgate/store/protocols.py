@@ -26,6 +26,7 @@ from headgate.store.child_protocols import Children
 from headgate.store.dead_protocols import DeadChange, DeadFilter, DeadLetters, HistoryLine
 from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.profile_protocols import Holds, Profiles
+from headgate.store.report_protocols import Reports
 from headgate.store.values import (
     Ancestor,
     ApiKey,
@@ -74,7 +75,9 @@ class Admissions(Protocol):
         3. Same ``content_key`` unfinished: ``collapse`` → that run, ``created=False``; ``reject`` → ``duplicate``.
            ``debounce``: only a run that is still held back counts; it takes over input and deadline of the offer and
            waits anew. Whoever is answered with a run that is there may come again with its key: step 1 knows it.
-        4. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
+        4. With a ``wish``, by `headgate.policy.feasibility` and the exact number of runs ahead of it: what fits its
+           deadline only on the degraded path comes in ``degraded``; what does not fit is refused (``too_late``).
+        5. Every bound (first full one: ``queue_full``) and every rate (first without room: ``rate_limited``)
            must have room; rates are taken only if everything else passed. What is larger than the whole limit is
            ``never_fits``. Between bounds and rates every need is judged: one larger than the whole is ``never_fits``;
            one that is held until the run's end must fit now (else ``concurrency``). All that the run takes is written
@@ -86,7 +89,7 @@ class Admissions(Protocol):
            is held back (suspended, ``delayed``) until the queue should have room, behind those held back before it,
            if it may be so long; so is one whose tenant has runs held back. Runs held back by ``debounce`` count in
            the workflow's bounds, delayed ones only in their own.
-        5. It gets into line for its tenant and user (`policy.fair_queue`), who are lifted to the lane's present if
+        6. It gets into line for its tenant and user (`policy.fair_queue`), who are lifted to the lane's present if
            they had nothing waiting; a run that may not start yet (``available_ms``) does so at the first claim after
            that. ``virtual_start`` is where the tenant stands once what it has waiting was charged.
         """
@@ -330,6 +333,8 @@ class Store(Protocol):
     def dead_letters(self) -> DeadLetters: ...
     @property
     def holds(self) -> Holds: ...
+    @property
+    def reports(self) -> Reports: ...
 
     async def close(self) -> None:
         """Finish what was accepted, then close. Idempotent."""
@@ -374,6 +379,7 @@ __all__ = [
     "Overview",
     "Profiles",
     "QueueState",
+    "Reports",
     "RunEnd",
     "RunFilter",
     "RunOffer",

@@ -14,6 +14,7 @@ from headgate.model.record import record
 from headgate.model.run import RunRecord, RunState
 from headgate.model.step import Step
 from headgate.policy.cost_profile import Profile
+from headgate.policy.feasibility import Wish
 from headgate.policy.holds import Need
 from headgate.policy.token_bucket import RateTake
 
@@ -83,6 +84,10 @@ class RunOffer:
     """What intake answers already, unless the idempotency key names a run that was taken in before."""
     order_ms: int | None = None
     """Its order among the runs of its lane, tenant and user; ``None``: when it came in."""
+    wish: Wish | None = None
+    """What its forecast is made from; ``None`` while nothing is known."""
+    remember_promise: bool = False
+    """Keep what its caller is told with the run, to compare."""
     spawn: Spawn | None = None
     """Sub-runs only."""
     delay: Delay | None = None

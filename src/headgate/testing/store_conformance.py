@@ -27,6 +27,7 @@ from headgate.testing import (
     store_conformance_people,
     store_conformance_profiles,
     store_conformance_replays,
+    store_conformance_reports,
     store_conformance_runs,
     store_conformance_upkeep,
 )
@@ -46,6 +47,7 @@ CASES: tuple[Case, ...] = (
     *store_conformance_people.CASES,
     *store_conformance_budgets.CASES,
     *store_conformance_controls.CASES,
+    *store_conformance_reports.CASES,
     *store_conformance_profiles.CASES,
     *store_conformance_holds.CASES,
     *store_conformance_children.CASES,

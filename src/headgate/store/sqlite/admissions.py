@@ -16,6 +16,7 @@ from headgate.policy.token_bucket import RateTake, take
 from headgate.store.protocols import DepthBound, RunOffer
 from headgate.store.sqlite import holds, later, shedding
 from headgate.store.sqlite.flows import Whose
+from headgate.store.sqlite.foresight import Foreseen, foresee
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.position import position_in
 from headgate.store.sqlite.rows import RUN_WIDTH, Row, run_of
@@ -80,13 +81,19 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
 def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Birth | None) -> Admission | Refusal:
     """Store a new run, if every bound and rate has room for it."""
     size = _size(offer.input)
+    foreseen = foresee(tx, offer)
+    if isinstance(foreseen, Refusal):
+        return foreseen
     room = _find_room(tx, offer, size)
     if isinstance(room, Refusal):
         return room
     made_room: tuple[MadeRoom, ...] = ()
     if room.victims:
         made_room = shedding.shed(tx, room.victims, for_run=offer.id, lane=offer.lane, now_ms=offer.now_ms)
-    record, seq, last = _store(tx, offer, size, degraded=offer.degraded or room.degraded, source=source)
+    degraded = offer.degraded or room.degraded or (foreseen is not None and foreseen.degraded)
+    if room.hold is not None:
+        foreseen = None  # it waits for something else first
+    record, seq, last = _store(tx, offer, size, degraded=degraded, source=source, foreseen=foreseen)
     if offer.sheddable and offer.spawn is None:  # a sub-run is part of work that has begun
         tx.run("allow_to_shed", seq)
     if offer.needs or room.taken:
@@ -99,6 +106,8 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     if room.hold is not None:
         record = later.hold_back(tx, record, seq, size, room.hold)
         return Admission(record, True, 0, None, room.limits, room.shadowed, made_room=made_room)
+    if foreseen is not None:
+        return replace(foreseen.admission(record, room.limits, room.shadowed), made_room=made_room)
     if last:
         # Everything that waits in its lane goes before it, so nothing needs counting.
         queue_of = tx.numbers.queue
@@ -292,7 +301,13 @@ def _too_fast(wish: RateTake, wait_ms: float, remaining: float, *, never: bool) 
 
 
 def _store(
-    tx: Transaction, offer: RunOffer, size: int, *, degraded: bool, source: _Source | None
+    tx: Transaction,
+    offer: RunOffer,
+    size: int,
+    *,
+    degraded: bool,
+    source: _Source | None,
+    foreseen: Foreseen | None,
 ) -> tuple[RunRecord, int, bool]:
     """Write the run at its place in the lane's virtual time; with its number, and whether it stands last."""
     numbers = tx.numbers
@@ -308,6 +323,7 @@ def _store(
         time.last_start = start
         numbers.touched_lanes.add(offer.lane)
     large = size > later.LARGE_INPUT_BYTES
+    promise = foreseen.promise if foreseen is not None and offer.remember_promise else None
     origin_id = offer.origin_id if source is None else source.origin_id
     tx.run(
         "admit_run",
@@ -337,6 +353,7 @@ def _store(
         offer.content_key,
         offer.now_ms if offer.order_ms is None else offer.order_ms,
         1 if delayed else 0,
+        promise,
     )
     seq = tx.db.last_insert_rowid()
     if large:
@@ -347,7 +364,7 @@ def _store(
         None, None, offer.input, None, offer.cost, start, offer.now_ms, offer.available_ms,
         offer.queue_deadline_ms, offer.deadline_ms, None, None, None, 0, None, 0, 0, False, degraded,
         offer.budget_calls, offer.budget_model_tokens, 0, 0, offer.idempotency_key, offer.budget_money,
-        offer.budget_wall_ms,
+        offer.budget_wall_ms, promise=promise,
     )  # fmt: skip
     return record, seq, last
 

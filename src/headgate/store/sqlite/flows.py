@@ -134,6 +134,14 @@ class Flows:
         self._touch(whose)
         return start
 
+    def would_start(self, tx: Transaction, whose: Whose, weight: float, reached: float) -> float:
+        """The virtual start that `enter` would give; nothing changes."""
+        flow = self.tenant(whose.lane, whose.tenant)
+        line, virtual = flow.lines.get(whose.workflow), flow.virtual
+        if line is None or not line.waiting:
+            virtual = fair_queue.arrive(virtual, self.present(tx, whose, reached))
+        return fair_queue.charge(virtual, flow.backlog, weight)
+
     def leave(self, whose: Whose, cost: float) -> None:
         """One of its waiting runs waits no longer."""
         lane, name, user, workflow = whose

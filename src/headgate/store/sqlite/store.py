@@ -23,6 +23,7 @@ from headgate.store.sqlite.keys import SqliteKeys
 from headgate.store.sqlite.migrations import migrate
 from headgate.store.sqlite.operations import InlineOperations, Operations, ThreadOperations
 from headgate.store.sqlite.profiles import SqliteProfiles
+from headgate.store.sqlite.reports import SqliteReports
 from headgate.store.sqlite.runs import SqliteRuns
 from headgate.store.sqlite.upkeep import SqliteUpkeep
 
@@ -59,6 +60,7 @@ class SqliteStore:
         self.profiles = SqliteProfiles(writer, reader)
         self.dead_letters = SqliteDeadLetters(writer, reader)
         self.holds = SqliteHolds(reader)
+        self.reports = SqliteReports(writer, reader)
 
     async def close(self) -> None:
         async with self._closing:

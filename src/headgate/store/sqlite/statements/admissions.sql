@@ -66,8 +66,9 @@ ON CONFLICT (run, key) DO NOTHING
 INSERT INTO runs (
   id, origin_id, replay_of, workflow, tenant, user, lane, state, input, input_bytes, cost, virtual_start,
   submitted_ms, available_ms, queue_deadline_ms, deadline_ms, due_ms, degraded, budget_calls,
-  budget_model_tokens, budget_money, budget_wall_ms, idempotency_key, body_hash, content_key, order_ms, delayed
-) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  budget_model_tokens, budget_money, budget_wall_ms, idempotency_key, body_hash, content_key, order_ms, delayed,
+  promise
+) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: keep_large_input
 -- run, input
