@@ -50,6 +50,15 @@ class LaneSettings(Settings):
     """Runs of this lane that may wait for their first start, over all workflows."""
     sheddable: Flag = False
     """Refused first when pressure is high; its waiting runs may make room for those of higher lanes."""
+    order: RunOrder = RunOrder.FIFO
+    """Which of one user's runs is next: the oldest, the one whose deadline is next, or, while the lane's oldest run
+    has waited longer than half of ``max_wait``, the newest."""
+
+    @model_validator(mode="after")
+    def _newest_needs_a_patience(self) -> Self:
+        if self.order is RunOrder.NEWEST and self.max_wait is None:
+            raise ValueError("order: newest needs max_wait, for example {order: newest, max_wait: 30s}")
+        return self
     preemptible: Flag = True
     """Whether its running runs make room for waiting runs of higher lanes."""
 
@@ -65,15 +74,6 @@ class PreemptionSettings(Settings):
     """Between two preemptions of one run."""
     per_minute: Annotated[Whole, Field(ge=1, le=10_000)] = 30
     """Preemptions of one worker."""
-    order: RunOrder = RunOrder.FIFO
-    """Which of one user's runs is next: the oldest, the one whose deadline is next, or, while the lane's oldest run
-    has waited longer than half of ``max_wait``, the newest."""
-
-    @model_validator(mode="after")
-    def _newest_needs_a_patience(self) -> Self:
-        if self.order is RunOrder.NEWEST and self.max_wait is None:
-            raise ValueError("order: newest needs max_wait, for example {order: newest, max_wait: 30s}")
-        return self
 
 
 class WorkerSettings(Settings):

@@ -20,6 +20,7 @@ from headgate.model.run import RunRecord
 from headgate.policy import run_cost
 from headgate.runs.budget import budget_of
 from headgate.runs.resource_time import ResourceTime
+from headgate.runs.safe_point import SafePoint
 from headgate.store.protocols import Claim
 
 GRACE_S = 5.0
@@ -66,7 +67,6 @@ class Attempt:
         "asked_for",
         "asking",
         "awaits",
-        "call_at",
         "call_errors",
         "ceiling",
         "ceiling_fails",
@@ -84,21 +84,18 @@ class Attempt:
         "leaving",
         "loop",
         "meter",
-        "once",
         "open_calls",
         "parallel",
         "performing",
-        "preempt_asked",
         "queued_s",
         "resource_time",
         "run",
+        "safe_point",
         "signalled",
         "spawned",
         "started",
         "stayed_s",
-        "step_at",
         "step_reason",
-        "steps_done",
         "stop",
         "task",
         "trusted_s",
@@ -121,16 +118,7 @@ class Attempt:
         self.trusted_s = trusted_s
         self.started = 0.0
         """Monotonic moment at which its workflow began."""
-        self.step_at = 0.0
-        """Monotonic moment at which it last remembered a step, or began."""
-        self.call_at = 0.0
-        """Monotonic moment at which its latest call began."""
-        self.steps_done = 0
-        """Calls that this attempt made and remembered."""
-        self.once = 0
-        """Calls under way whose effect must not be repeated."""
-        self.preempt_asked: float | None = None
-        """When it was last asked to make room, whether or not it did."""
+        self.safe_point = SafePoint(clock)
         self.stop: Stop | None = None
         self.step_reason = Reason.DRAINING
         """Why it is put back in line when it stops at its next step (`Stop.STEP`)."""
@@ -207,22 +195,6 @@ class Attempt:
             return False
         self.stop, self.step_reason = None, Reason.DRAINING
         return True
-
-    def to_stop_s(self, now: float) -> tuple[float, float]:
-        """What stopping it at its next step would cost now: seconds of work outside of calls that are done again, and
-        seconds until that step. By what its calls took so far; without any, what has lasted so long lasts as long
-        again."""
-        if not self.performing:
-            since_s = max(0.0, now - max(self.step_at, self.started))
-            return since_s, since_s
-        redo_s, in_call_s = max(0.0, self.call_at - max(self.step_at, self.started)), max(0.0, now - self.call_at)
-        usual_s = self.worked_s / self.steps_done if self.steps_done else 0.0
-        return redo_s, usual_s - in_call_s if in_call_s < usual_s else in_call_s
-
-    def step_done(self) -> None:
-        """A step was remembered."""
-        self.step_at = self.clock.monotonic()
-        self.steps_done += 1
 
     def confirm(self, sent: float) -> None:
         """A heartbeat sent at that monotonic moment was answered: the lease is ours."""
@@ -313,8 +285,8 @@ class Attempt:
     @contextmanager
     def performing_here(self, *, once: bool = False) -> Iterator[None]:
         """Count the current task among those whose call is under way; ``once``: its effect must not be repeated."""
-        self.once += once
-        self.call_at = self.clock.monotonic()
+        self.safe_point.once += once
+        self.safe_point.call_begins()
         task = asyncio.current_task()
         new = task not in self.performing
         if new:
@@ -323,7 +295,7 @@ class Attempt:
         try:
             yield
         finally:
-            self.once -= once
+            self.safe_point.once -= once
             if new:
                 self.performing.discard(task)
             self._notify()

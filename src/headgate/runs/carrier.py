@@ -147,6 +147,7 @@ class Carrier:
         self.running.add(attempt)
         self._quiet.clear()
         attempt.started = self._clock.monotonic()
+        attempt.safe_point.passed(step=False)
         self._running_time.watch(attempt)
         if attempt.run.cancel_requested:
             attempt.request_stop(Stop.CANCEL)

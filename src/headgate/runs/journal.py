@@ -156,7 +156,7 @@ class StepJournal:
         """
         await self._fenced(self._store.record(*self._fence, step))
         self.steps[step.key] = step
-        self._attempt.step_done()
+        self._attempt.safe_point.passed()
 
     def choose(self, place: Place, result: str, now_ms: int, *, degraded: str | None) -> None:
         """Remember a choice that was made without a call (a knob's value). It is written before the next call."""

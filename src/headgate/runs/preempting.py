@@ -33,7 +33,7 @@ LOOK_S = 0.25
 PATIENCE_S = 10.0
 """A run that has not come to a step for so long is not waited for any more; another one may be nearer."""
 IN_VAIN_S = 10.0
-"""After a slot was made free and the run that waited could not be claimed: something else is in its way."""
+"""After a slot was made free for a run that still was not claimed: something else is in its way."""
 OTHERS_POLLS = 5.0
 """An idle worker of the fleet looks at least once within so many of its poll intervals."""
 
@@ -78,6 +78,8 @@ class Preemptor:
         self._order: _Order | None = None
         self._asked: deque[float] = deque()
         self._not_before = 0.0
+        self._in_vain: tuple[Head, int] | None = None
+        """For whom a slot was made free without a claim bringing its run, and when that was."""
 
     @property
     def kept_for(self) -> str | None:
@@ -110,6 +112,8 @@ class Preemptor:
         now = self._clock.monotonic()
         while self._asked and now - self._asked[0] >= preemption.MINUTE_S:
             self._asked.popleft()
+        if self._in_vain is not None:
+            await self._doubt(*self._in_vain)
         lowest = max((self._rank(attempt) for attempt in self._carrier.running), default=0)
         if now < self._not_before or not self._full() or not preemption.may_ask(self._asked, now, bounds):
             return
@@ -131,7 +135,7 @@ class Preemptor:
             return
         self._order = None
         if not any(self._ranks.get(claim.run.lane, 0) <= order.head.rank for claim in claims):
-            self._not_before = self._clock.monotonic() + IN_VAIN_S
+            self._in_vain = order.head, self._clock.now_ms()
 
     def _average(self) -> None:
         """What the lanes use, on average."""
@@ -151,7 +155,7 @@ class Preemptor:
         attempt, now = running[found.key], self._clock.monotonic()
         attempt.step_reason = Reason.PREEMPTED
         self._carrier.stop(attempt, Stop.STEP)
-        attempt.preempt_asked = now
+        attempt.safe_point.asked = now
         self._asked.append(now)
         self._order = _Order(head, attempt, now)
         self._bus.emit(
@@ -174,6 +178,15 @@ class Preemptor:
                 return
         if not self._carrier.leaving and order.victim.withdraw():
             self._order = None
+
+    async def _doubt(self, head: Head, at_ms: int) -> None:
+        """If a run of that lane has waited since before ``at_ms``, it is not slots that it waits for. Otherwise
+        another worker took it."""
+        self._in_vain = None
+        waited_s = (self._clock.now_ms() - at_ms) / 1000
+        heads = await self._heads(below=head.rank + 1)
+        if any(one.lane == head.lane and one.waited_s > waited_s for one in heads):
+            self._not_before = self._clock.monotonic() + IN_VAIN_S
 
     async def _heads(self, *, below: int) -> list[Head]:
         """Of the lanes whose rank is less than ``below``, those in which somebody waits."""
@@ -203,8 +216,9 @@ class Preemptor:
         remaining_s, done = self._experience.outlook(
             run.workflow, calls=calls, ran_s=min(attempt.worked_s, attempt.ran_s), now=now
         )
-        redo_s, to_step_s = attempt.to_stop_s(now)
-        asked_s = None if attempt.preempt_asked is None else now - attempt.preempt_asked
+        safe_point = attempt.safe_point
+        redo_s, to_step_s = safe_point.cost_s(calling=bool(attempt.performing), worked_s=attempt.worked_s)
+        asked_s = None if safe_point.asked is None else now - safe_point.asked
         stored_s = None if run.preempted_ms is None else max(0, self._clock.now_ms() - run.preempted_ms) / 1000
         return Candidate(
             key=key,
@@ -216,5 +230,5 @@ class Preemptor:
             done=done,
             preemptions=run.preemptions,
             since_s=min((one for one in (asked_s, stored_s) if one is not None), default=None),
-            spared=run.lane in self._fixed or attempt.stop is not None or attempt.asking or attempt.once > 0,
+            spared=run.lane in self._fixed or attempt.stop is not None or attempt.asking or safe_point.once > 0,
         )
