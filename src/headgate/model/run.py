@@ -58,8 +58,9 @@ MOVES: dict[str, tuple[frozenset[RunState], frozenset[RunState]]] = {
 }
 """Every move by name: (from, to). Whatever is not here does not happen; the store's statements obey it.
 
-A run that waits for a larger budget, which nobody gave in time, is given up. A running run is cancelled by its own
-worker (``finish`` to ``cancelled``), which is asked to by a flag.
+A run that is held back at its admission (``delayed``, ``debounced``) is suspended from the start; one that made room
+for another expires. A run that waits for a larger budget, which nobody gave in time, is given up. A running run is
+cancelled by its own worker (``finish`` to ``cancelled``), which is asked to by a flag.
 """
 
 
