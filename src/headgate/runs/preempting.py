@@ -48,6 +48,20 @@ class _Order:
     """Monotonic."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """How long calls take on this worker, for runs that have made none."""
+
+    usual_s: float
+    longest_s: float
+
+
+def _calls(running: Sequence[Attempt]) -> _Calls:
+    known = [usual_s for attempt in running if (usual_s := attempt.safe_point.usual_s(attempt.worked_s))]
+    longest_s = max((attempt.safe_point.longest_s for attempt in running), default=0.0)
+    return _Calls(sum(known) / len(known) if known else 0.0, longest_s)
+
+
 class Preemptor:
     """Watches one worker. Use from its event loop only."""
 
@@ -148,7 +162,8 @@ class Preemptor:
 
     def _ask(self, head: Head, lanes: Mapping[str, Use], bounds: Bounds) -> None:
         running = list(self._carrier.running)
-        candidates = [self._candidate(key, attempt) for key, attempt in enumerate(running)]
+        others = _calls(running)
+        candidates = [self._candidate(key, attempt, others) for key, attempt in enumerate(running)]
         found = preemption.victim(candidates, head, lanes, bounds)
         if found is None:
             return
@@ -210,14 +225,19 @@ class Preemptor:
     def _rank(self, attempt: Attempt) -> int:
         return self._ranks.get(attempt.run.lane, len(self._ranks))
 
-    def _candidate(self, key: int, attempt: Attempt) -> Candidate:
+    def _candidate(self, key: int, attempt: Attempt, others: _Calls) -> Candidate:
         run, now = attempt.run, self._clock.monotonic()
         calls = max(0, attempt.meter.used_calls - len(attempt.performing))
         remaining_s, done = self._experience.outlook(
             run.workflow, calls=calls, ran_s=min(attempt.worked_s, attempt.ran_s), now=now
         )
         safe_point = attempt.safe_point
-        redo_s, to_step_s = safe_point.cost_s(calling=bool(attempt.performing), worked_s=attempt.worked_s)
+        usual_s = safe_point.usual_s(attempt.worked_s)
+        redo_s, to_step_s = safe_point.cost_s(
+            calling=bool(attempt.performing),
+            usual_s=usual_s or others.usual_s,
+            longest_s=safe_point.longest_s if usual_s else others.longest_s,
+        )
         asked_s = None if safe_point.asked is None else now - safe_point.asked
         stored_s = None if run.preempted_ms is None else max(0, self._clock.now_ms() - run.preempted_ms) / 1000
         return Candidate(
