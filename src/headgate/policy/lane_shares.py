@@ -19,7 +19,7 @@ Then the places are too few for any worker's rounding to be fair, and `fleet` gi
 first to a lane that waits, has nothing running anywhere and got nothing for `STARVED_S` seconds divided by its share
 (at most `STARVED_AT_MOST_S`), then to the lane that is furthest below its share.
 
-Trade-off: a slot that was lent comes back when its run ends; taking it back earlier is `headgate.policy.preemption`'s.
+Trade-off: a slot that was lent comes back when its run ends; `headgate.policy.preemption` takes it back earlier.
 """
 
 from __future__ import annotations
