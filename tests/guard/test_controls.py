@@ -30,7 +30,7 @@ def test_a_pause_refuses_who_comes_and_who_waits_and_lets_running_calls_end() ->
         seen = github.statistics()
         assert seen.pause is not None
         assert (seen.pause.reason, seen.pause.since, seen.pause.until) == ("maintenance", 1.0, None)
-        assert (seen.pressure, seen.refused) == (1.0, {"paused": 3})
+        assert (seen.pressure, seen.refused) == (0.0, {"paused": 3})
         github.resume()
         assert github.statistics().pause is None
         assert await github.call(provider) == 1
@@ -176,6 +176,6 @@ def test_a_paused_resource_falls_back_and_shadow_mode_only_counts() -> None:
         assert done.degraded == "resource:small"
         models.get("free").pause("only looking")
         assert await models.get("free").call(Provider()) == 0
-        assert models.get("free").statistics().refused == {"paused": 1}
+        assert models.get("free").statistics().would_refuse == {"paused": 1}
 
     run_virtual(main)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import Expired, Overloaded
+from headgate.errors import Expired, Overloaded, UnusableResult
 from headgate.guard.ambient import Ambient, ambient
 from headgate.guard.registry import Resources
 from headgate.lab.virtual_time import LoopClock, run_virtual
@@ -14,7 +14,16 @@ from headgate.lab.virtual_time import LoopClock, run_virtual
 from .workshop import ProviderError, at_rest, resources, usage_answer
 
 CALLS = 1200
-EXPECTED = (Overloaded, Expired, TimeoutError, asyncio.CancelledError, ProviderError, ConnectionError, ValueError)
+EXPECTED = (
+    Overloaded,
+    Expired,
+    TimeoutError,
+    asyncio.CancelledError,
+    ProviderError,
+    UnusableResult,
+    ConnectionError,
+    ValueError,
+)
 
 
 def plant(clock: LoopClock, seed: int) -> Resources:

@@ -72,6 +72,48 @@ def test_refused_calls_cost_nothing_and_failed_ones_their_estimate(answer: Any, 
     run_virtual(main)
 
 
+@pytest.mark.parametrize("whose", ["resource:large", "fleet"])
+def test_a_wait_for_model_tokens_that_cannot_fit_is_refused_at_once_with_its_true_length(whose: str) -> None:
+    async def main(clock: LoopClock) -> None:
+        rate = {"model_tokens": "10k/min"}
+        large = model(clock, **(rate if whose == "resource:large" else {"budget": rate})).with_options(
+            model_tokens=10_000
+        )
+        await large.call(Provider(seconds=0))
+        (room,) = large._resource.statistics().token_rooms
+        assert (room.scope, room.limit, room.window_s, room.remaining) == (whose, 10_000, 60, 0)
+        with pytest.raises(Overloaded) as refused:
+            await large.call(Provider())
+        assert clock.monotonic() == 0
+        assert (refused.value.reason, refused.value.scope) == ("rate_limited", whose)
+        assert 60 <= (refused.value.retry_after_s or 0.0) <= 72
+        await asyncio.sleep(51)  # now it fits into max_age
+        assert await large.call(Provider(seconds=0)) == 0
+        assert clock.monotonic() == pytest.approx(60)
+
+    run_virtual(main)
+
+
+def test_who_waits_behind_others_for_model_tokens_is_told_their_part_too() -> None:
+    async def main(clock: LoopClock) -> None:
+        large = model(clock, model_tokens="10k/min", queue={"depth": 9, "max_age": "100s"})
+        large = large.with_options(model_tokens=10_000)  # type: ignore[assignment]
+        await large.call(Provider(seconds=0))
+        second = asyncio.create_task(large.call(Provider(seconds=0)))
+        await asyncio.sleep(10)
+        with pytest.raises(Overloaded) as refused:
+            await large.call(Provider())
+        assert clock.monotonic() == 10
+        assert 110 <= (refused.value.retry_after_s or 0.0) <= 132
+        second.cancel()
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await large.with_options(max_wait=0).call(Provider())
+        assert 50 <= (refused.value.retry_after_s or 0.0) <= 60
+
+    run_virtual(main)
+
+
 def test_a_call_that_can_never_fit_is_told_so() -> None:
     async def main(clock: LoopClock) -> None:
         large = model(clock, model_tokens="10k/min", limits=[{"per": "tenant", "model_tokens": "5k/min"}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import Expired, Overloaded
+from headgate.errors import Expired, Overloaded, UnusableResult
 from headgate.guard.ambient import Ambient, ambient, current_resource
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.observe.bus import Event
@@ -157,7 +157,7 @@ def test_a_hint_paces_the_whole_resource() -> None:
         github.turnstile.evidence.paced_until = clock.monotonic() + 20
         with pytest.raises(Overloaded) as refused:
             await impatient.call(other)
-        assert refused.value.reason == "rate_limited"
+        assert refused.value.reason == "cooldown"
         assert refused.value.retry_after_s is not None
         assert 20 <= refused.value.retry_after_s <= 24
 
@@ -198,8 +198,12 @@ def test_an_answer_that_is_not_healthy_counts_as_a_failure_and_is_repeated() -> 
         assert await github.call(provider) == "content"
         assert provider.calls == 3
         empty = Provider(seconds=0.01, answer=lambda _: "")
-        assert await github.call(empty) == ""  # the last answer comes out as it is
+        with pytest.raises(UnusableResult, match="3 answers"):
+            await github.call(empty)
         assert empty.calls == 3
+        with pytest.raises(UnusableResult):
+            github.with_options(retry=False).call_sync(lambda: "")
+        assert await github.with_options(fallback_value="none").call(empty) == "none"
 
     run_virtual(main)
 
@@ -402,10 +406,17 @@ def test_a_retry_that_is_refused_is_not_paid_for() -> None:
         github = tool(clock, retry={"attempts": 3, "max_delay": "1s"}, queue={"depth": 5, "max_age": "5s"})
         budget = github.turnstile.evidence.retry_budget
         before = budget.balance(clock.monotonic())
+
+        async def fails_while_another_is_told_to_wait() -> None:
+            with pytest.raises(ProviderError):
+                await github.with_options(retry=False).call(broken)
+            raise ConnectionResetError
+
+        broken = failing_first(1, ProviderError(429, {"retry-after": "200"}))
         with pytest.raises(Overloaded) as refused:
-            await github.call(failing_first(1, ProviderError(429, {"retry-after": "200"})))
-        assert isinstance(refused.value.__cause__, ProviderError)
-        assert refused.value.reason == "rate_limited"
+            await github.call(fails_while_another_is_told_to_wait)
+        assert isinstance(refused.value.__cause__, ConnectionResetError)
+        assert refused.value.reason == "cooldown"
         assert github.statistics().retries == 1
         assert budget.balance(clock.monotonic()) == before
 
@@ -434,7 +445,8 @@ def test_a_check_of_the_resource_sees_every_answer_and_opens_the_breaker() -> No
             await github.call(full)
         assert github.statistics().error_rate == 0.0
         for _ in range(8):
-            assert (await github.call(empty)).content == ""
+            with pytest.raises(UnusableResult):
+                await github.call(empty)
         assert github.statistics().breaker == "open"
         with pytest.raises(Overloaded):
             await github.call(empty)

@@ -40,8 +40,8 @@ def test_one_unlucky_run_does_not_spend_what_belongs_to_all() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "least_s"),
     [
-        (ProviderError(429, {"retry-after": "20"}), "rate_limited", 20),
-        (ProviderError(503, {"retry-after": "40"}), "rate_limited", 30),
+        (ProviderError(429, {"retry-after": "20"}), "cooldown", 20),
+        (ProviderError(503, {"retry-after": "40"}), "cooldown", 40),
         (ProviderError(500, {"retry-after": "7"}), "retry_wait", 7),
     ],
 )
@@ -111,7 +111,7 @@ def test_few_retries_are_under_way_at_once_and_the_others_wait_for_their_turn() 
         assert all(one == "ok" or (isinstance(one, Overloaded) and one.reason == "retry_budget") for one in results)
         assert state["peak"] == 1
         assert at_rest(github)
-        assert github.turnstile._retries._active == 0
+        assert github.turnstile._retries.active == 0
 
     run_virtual(main)
 
@@ -136,8 +136,10 @@ def test_cancelled_while_waiting_for_its_turn_gives_everything_back() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert at_rest(github)
-        assert github.turnstile._retries._active == 0
-        assert github.turnstile.evidence.retry_budget.balance(0.0) == before - 1  # one was really made
+        assert github.turnstile._retries.active == 0
+        assert github.turnstile.evidence.retry_budget.balance(0.0) == pytest.approx(
+            before - 1, abs=0.1
+        )  # one was made
 
     run_virtual(main)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.config.units import Rate
-from headgate.errors import Expired, Overloaded
+from headgate.errors import Expired, Overloaded, UnusableResult
 from headgate.guard.ambient import Ambient, ambient
 from headgate.guard.registry import Resources
 from headgate.lab.virtual_time import LoopClock, run_virtual
@@ -17,7 +17,7 @@ from .workshop import ProviderError, at_rest, resources, usage_answer
 
 STEPS = 3000
 SEEDS = 4
-EXPECTED = (Overloaded, Expired, TimeoutError, asyncio.CancelledError, ProviderError, OSError)
+EXPECTED = (Overloaded, Expired, TimeoutError, asyncio.CancelledError, ProviderError, UnusableResult, OSError)
 
 
 class Bench:
@@ -111,7 +111,7 @@ class Bench:
             assert 0 <= seen.waiting <= seen.queue_limit
             assert 0 <= inner._queue.bytes <= 20_000
             assert seen.inflight >= 0
-            assert 0 <= inner._retries._active <= max(1, seen.calls)
+            assert 0 <= inner._retries.active <= max(1, seen.calls)
             assert 0 <= inner.evidence.retry_budget.balance(self.clock.monotonic()) <= 10
             assert seen.limit >= 1
             assert (seen.pause is None) == (inner._door.controls.paused(self.clock.monotonic()) is None)
@@ -120,7 +120,7 @@ class Bench:
         for one in self.all.all():
             inner = one.turnstile
             assert at_rest(one)
-            assert (inner._retries._active, inner._queue.bytes, inner._door.reserved) == (0, 0, 0)
+            assert (inner._retries.active, inner._queue.bytes, inner._door.reserved) == (0, 0, 0)
             assert inner._queue.everybody() == []
         fleet = self.all.get("a").turnstile._fleet
         assert fleet is not None

@@ -161,6 +161,8 @@ def test_a_generator_that_is_not_held_is_refused() -> None:
                 await github.call(make, 3)
             with pytest.raises(TypeError, match="generator"):
                 github.call_sync(make, 3)
+            with pytest.raises(TypeError, match=r"only made a generator \(count"):
+                await github.call(lambda make=make: make(3))
         assert at_rest(github)
 
     run_virtual(main)

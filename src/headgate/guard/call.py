@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headgate.clock import Clock
-from headgate.errors import Expired, Overloaded
+from headgate.errors import Expired, Overloaded, UnusableResult
 from headgate.guard import ambient, classify, last_resort
 from headgate.guard.narration import reason_of
 from headgate.guard.options import CallOptions, Performed
@@ -33,6 +33,7 @@ _FALLS_BACK = frozenset(
         Reason.QUEUE_FULL,
         Reason.WAIT_EXPIRED,
         Reason.RATE_LIMITED,
+        Reason.COOLDOWN,
         Reason.CONCURRENCY,
         Reason.NEVER_FITS,
         Reason.RETRY_BUDGET,
@@ -56,6 +57,7 @@ class Call:
         "last_error",
         "limit_s",
         "limited_by_deadline",
+        "maybe_done",
         "model_tokens",
         "options",
         "queued_s",
@@ -65,6 +67,7 @@ class Call:
         "resource",
         "tries",
         "turnstile",
+        "unusable",
         "whose",
     )
 
@@ -82,6 +85,10 @@ class Call:
         self.ran_s = 0.0
         self.model_tokens = 0
         self.last_error: BaseException | None = None
+        self.maybe_done = False
+        """Whether some try may have taken effect though it gave no answer."""
+        self.unusable = 0
+        """Answers so far that did not pass a check."""
         self._asked: tuple[str, ...] = ()
         """Resources that were asked before this one."""
         self._chain: list[str] | None = None
@@ -174,14 +181,22 @@ class Call:
     # after a try
 
     def returned(self, slot: Slot, value: Any, *, overran: bool = False) -> Again | None:
-        """The function returned: end the slot. ``None``: take the value; else the verdict on a bad answer."""
+        """The function returned: end the slot. ``None``: take the value; else the verdict on a bad answer.
+
+        Raises:
+            UnusableResult: it did not pass a check, and there is no further try.
+        """
+        unusable = self.unusable
         result = self._ended_as(slot, value)
         if overran:
             result = replace(self._cut_result(), model_tokens=result.model_tokens)
         self._end(slot, result)
-        if result.outcome is Outcome.OK or overran:
-            return None
-        return self._again(slot, result)
+        if self.unusable > unusable:
+            verdict = Again(None) if overran else self._again(slot, result)
+            if verdict.delay_s is None:
+                raise UnusableResult(self.resource.scope, self.unusable) from self.last_error
+            return verdict
+        return None if result.outcome is Outcome.OK or overran else self._again(slot, result)
 
     def raised(self, slot: Slot, error: BaseException) -> Again:
         """The function raised, or was cut: end the slot and judge."""
@@ -279,11 +294,13 @@ class Call:
         own = self.options.healthy
         if own is None and not checks and type(value) in classify.PLAIN:
             return classify.OK
+        classify.refuse_generator(value)
         usage = self.turnstile.tokens is not None
         result = classify.of_value(value, now_ms=self.clock.now_ms(), usage=usage)
         if result.outcome is not Outcome.OK:  # what the status says is more exact than that the answer is no good
             return result
         if not all(check(value) for check in checks) or (own is not None and not own(value)):
+            self.unusable += 1
             return replace(result, outcome=Outcome.FAILED)  # it was paid for all the same
         return result
 
@@ -292,6 +309,7 @@ class Call:
         self.ran_s += now - slot.started_at
         if result.model_tokens is not None:
             self.model_tokens += result.model_tokens
+        self.maybe_done = self.maybe_done or not surely_not_reached(result)
         self.turnstile.leave(slot, result, now)
 
     def _cut_result(self) -> CallResult:
@@ -325,21 +343,22 @@ class Call:
             reason = reason_of(outcome).value
             if self._switch(reason):
                 return Again(0.0)
-        if verdict.suspend_s is not None:
-            self._suspend(verdict.suspend_s, overloaded=result.outcome is Outcome.OVERLOADED)
+        if verdict.later_s is not None:
+            full = Reason.COOLDOWN if verdict.told else Reason.RATE_LIMITED
+            self._come_later(verdict.later_s, full if result.outcome is Outcome.OVERLOADED else Reason.RETRY_WAIT)
         return verdict
 
-    def _suspend(self, wait_s: float, *, overloaded: bool) -> None:
-        """Refuse, so that the run gives up its worker's place for the wait and comes back.
+    def _come_later(self, wait_s: float, reason: Reason) -> None:
+        """Refuse, so that nobody sits through the wait; a run gives up its worker's place for it and comes back.
 
         Raises:
             Overloaded: always.
         """
         now = self.clock.monotonic()
-        reason = Reason.RATE_LIMITED if overloaded else Reason.RETRY_WAIT
         try:
             self.turnstile.refuse(Slot(self.whose, now, now, reason), Denial(reason, wait_s), now)
         except Overloaded as refusal:
+            refusal.executed = self.maybe_done
             raise refusal from self.last_error
 
     def _next_names(self) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError as FutureCancelledError
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from headgate.errors import HeadgateError
@@ -75,6 +76,19 @@ def of_value(value: Any, *, now_ms: int, usage: bool = False) -> CallResult:
         model_tokens=tokens,
         windows=provider_headers.windows(headers, now_ms=now_ms),
     )
+
+
+def refuse_generator(value: Any) -> None:
+    """Refuse an answer that is a generator.
+
+    Raises:
+        TypeError: it is one: nothing has been done yet, and the slot would end before anything is.
+    """
+    if isinstance(value, (GeneratorType, AsyncGeneratorType)):
+        raise TypeError(
+            f"the call only made a generator ({value.__qualname__}); decorate the generator function with "
+            "resource.guard, or hold resource.slot() around its iteration"
+        )
 
 
 def reported_model_tokens(value: Any) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from headgate.config.settings import ResourceSettings
+from headgate.config.settings import ResourceSettings, WaitQueueSettings
 from headgate.guard.call_rate import CallRate
 from headgate.guard.controls import Controls
 from headgate.guard.evidence import Evidence
@@ -38,6 +38,28 @@ RELEASE = math.inf
 TOO_LATE = Denial(Reason.DEADLINE_UNREACHABLE, terminal=True)
 
 
+class Line(WaitQueue[Slot]):
+    """The waiting slots, which knows how many model tokens they are going to take."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, settings: WaitQueueSettings, weights: Mapping[str, float]) -> None:
+        super().__init__(settings.depth, most_bytes=settings.bytes, weights=weights)
+        self.tokens = 0.0
+
+    def push(self, waiter: Slot) -> bool:
+        joined = super().push(waiter)
+        if joined:
+            self.tokens += waiter.tokens
+        return joined
+
+    def discard(self, waiter: Slot) -> bool:
+        left = super().discard(waiter)
+        if left:
+            self.tokens = self.tokens - waiter.tokens if self else 0.0
+        return left
+
+
 class Door:
     """The line, and the places kept for calls that wait for a moment which they have reserved."""
 
@@ -65,11 +87,10 @@ class Door:
         fleet: FleetSlots | None,
         weights: Mapping[str, float],
     ) -> None:
-        queue = settings.queue
-        self.queue: WaitQueue[Slot] = WaitQueue(queue.depth, most_bytes=queue.bytes, weights=weights)
+        self.queue = Line(settings.queue, weights)
         self.controls = Controls(name, CallRate(name, settings.rate) if settings.rate is not None else None)
         self.reserved = 0
-        self._max_age_down_s = queue.max_age_down
+        self._max_age_down_s = settings.queue.max_age_down
         self._usual_s: float | None = None
         self._usual_at = -math.inf
         self._surely: dict[int | None, tuple[float, float | None]] = {}
@@ -183,12 +204,14 @@ class Door:
         if self._tokens is not None and (small := self._tokens.never_fits(slot)) is not None:
             return Denial(Reason.NEVER_FITS, None, small.name, small.size, slot.tokens, terminal=True)
         patience_s = max(0.0, slot.wait_until - now)
-        known_s = self.known_wait_s(now)
-        if known_s > patience_s or patience_s == 0:
+        known = self.known_wait(now, slot)
+        if known is not None and (known.wait_s or 0.0) <= patience_s:
+            known = None
+        if known is not None or patience_s == 0:
             if slot.late_reason is Reason.DEADLINE_UNREACHABLE:
                 return late(slot)
-            if known_s > patience_s:
-                return Denial(Reason.RATE_LIMITED, known_s)
+            if known is not None:
+                return known
             return Denial(Reason.CONCURRENCY, limit=self.limit(now), used=inflight)
         return None
 
@@ -269,17 +292,28 @@ class Door:
         self._surely[place] = now, surely_s
         return surely_s
 
-    def known_wait_s(self, now: float) -> float:
-        """The wait that is certain for one more call behind the line: the provider's pace, and the rate."""
-        wait_s = max(0.0, self._evidence.paced_until - now)
+    def known_wait(self, now: float, slot: Slot) -> Denial | None:
+        """The wait that is certain for one more call behind the line, as the refusal of who cannot wait so long: the
+        dependency's cooldown, the rate, or the model tokens; ``None`` without any."""
+        known: Denial | None = None
+        longest_s = 0.0
+        if (cooling_s := self._evidence.paced_until - now) > longest_s:
+            longest_s, known = cooling_s, Denial(Reason.COOLDOWN, cooling_s)
         rate = self.controls.rate(now)
-        return wait_s if rate is None else max(wait_s, rate.wait_behind_s(now, len(self.queue)))
+        if rate is not None and (wait_s := rate.wait_behind_s(now, len(self.queue))) > longest_s:
+            longest_s, known = wait_s, Denial(Reason.RATE_LIMITED, wait_s)
+        if self._tokens is not None:
+            wait_s, bucket = self._tokens.wait(slot, now, ahead=self.queue.tokens)
+            if bucket is not None and wait_s > longest_s:
+                known = Denial(Reason.RATE_LIMITED, wait_s, bucket.name)
+        return known
 
-    def estimate_s(self, now: float) -> float:
+    def estimate_s(self, now: float, slot: Slot) -> float:
         """When whoever is refused now should find room: the time in which the line and one more are served."""
         mean_s = self._evidence.latencies.mean(now) or LATENCY_UNKNOWN_S
         served_s = mean_s * (self.waiting + 1) / self.limit(now)
-        return max(served_s, self.known_wait_s(now))
+        known = self.known_wait(now, slot)
+        return served_s if known is None else max(served_s, known.wait_s or 0.0)
 
 
 def late(slot: Slot) -> Denial:

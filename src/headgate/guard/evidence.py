@@ -5,7 +5,10 @@ Called only under the turnstile's lock. Each ending is one piece of evidence, gi
 
 from __future__ import annotations
 
+import logging
+import math
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from headgate.config.settings import ResourceSettings
@@ -25,10 +28,10 @@ WINDOW_S = 60.0
 """How far statistics reach back."""
 P95_FRESH_S = 0.5
 """How old the p95 of a decision's line may be; a quantile costs more than the rest of a call."""
-PACE_AT_MOST_S = 600.0
-"""The longest pause on a provider's word (``Retry-After``)."""
-WINDOW_PACE_AT_MOST_S = 60.0
-"""The longest pause on a used-up window: its reset names the moment it is full again, room comes sooner."""
+COOLDOWN_AT_MOST_S = 600.0
+"""The longest cooldown on a provider's word (``Retry-After``)."""
+WINDOW_COOLDOWN_AT_MOST_S = 60.0
+"""The longest cooldown for a used-up window: its reset names the moment it is full again, room comes sooner."""
 
 GOOD_SHARE = 0.1
 """Calls go well while at most this part of the last minute's ended badly."""
@@ -37,20 +40,41 @@ GOOD_FOR_S = 600.0
 LOOK_S = 1.0
 """How often a limiter is told of the time while calls come or are watched."""
 
+SIZES_FOR_MEAN = 64
+"""Calls of known size whose mean stands for sizes that are not known."""
+RULE_UNSEEN_S = 10.0
+"""After so long in use without an open gate, a resource says that nobody looks at its ``pause_when``."""
+
 EventNote = tuple[str, dict[str, Any]]
 """An event to be told once the lock is released."""
+
+log = logging.getLogger("headgate.guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """The dependency itself asked for no calls until a moment. Moments are seconds on the clock's monotonic scale."""
+
+    why: str
+    """What it said, such as ``Retry-After 30 s``."""
+    since: float
+    until: float
 
 
 class Evidence:
     """The learning part of one resource."""
 
     __slots__ = (
+        "_cooldown",
         "_good_at",
         "_good_limit",
+        "_log_sizes",
+        "_name",
         "_p95_at",
         "_p95_s",
         "_rng",
-        "_sized",
+        "_rule_unseen",
+        "_sizes",
         "breaker",
         "busy_s",
         "done",
@@ -64,11 +88,15 @@ class Evidence:
         "sized",
     )
 
-    def __init__(self, settings: ResourceSettings, rng: random.Random, now: float) -> None:
+    def __init__(self, name: str, settings: ResourceSettings, rng: random.Random, now: float) -> None:
+        self._name = name
         self.limiter = _limiter(settings)
         self.look_at = now + LOOK_S
         """When the limiter is to be told of the time again."""
-        self._sized = True
+        self._sizes, self._log_sizes = 0, 0.0
+        """Calls of known size, at most `SIZES_FOR_MEAN`, and the sum of the logs of their sizes."""
+        self._rule_unseen: float | None = None if settings.pause_when is None else math.inf
+        """Since when calls come and nobody looks at the pause rule; ``None``: no rule, or somebody does."""
         self.breaker: Breaker | None = None
         if (rules := settings.breaker) is not None:
             soft = rules.kind == "soft"
@@ -92,7 +120,8 @@ class Evidence:
         """Seconds that these took."""
         self.retry_budget = RetryBudget(share=settings.retry.budget, now=now)
         self.paced_until = 0.0
-        """Nothing starts before this: the provider asked for a pause."""
+        """Nothing starts before this: the dependency asked for a cooldown."""
+        self._cooldown: Cooldown | None = None
         self.notes: list[EventNote] = []
         """Changes that nobody was told of yet."""
         self._good_limit = self.limiter.limit
@@ -104,10 +133,17 @@ class Evidence:
 
     def begin(self, slot: Slot, *, inflight: int, now: float) -> None:
         """A call starts; ``inflight`` includes it."""
-        size = slot.given_tokens
-        if size is None:
-            self._sized = False  # sizes known for some calls only would be worse than none
-        slot.stamp = self.limiter.begin(inflight=inflight, size=size if self._sized else None, now=now)
+        slot.stamp = self.limiter.begin(inflight=inflight, size=self._size(slot.given_tokens), now=now)
+
+    def _size(self, given: float | None) -> float | None:
+        """The size that the limiter is to know a call by. One without a size gets the mean of the known ones, which
+        is no evidence about size; taken for small, it would make the large ones look slow."""
+        if not given:
+            return math.exp(self._log_sizes / self._sizes) if self._sizes else None
+        if self._sizes < SIZES_FOR_MEAN:
+            self._sizes += 1
+            self._log_sizes += math.log(given)
+        return given
 
     def look(self, now: float) -> None:
         """Tell the limiter of the time: a dependency that has stopped answering gives no other sign."""
@@ -115,9 +151,19 @@ class Evidence:
         change = self.limiter.tick(now=now)
         if change is not None:
             self._note_limit(change)
+        if self._rule_unseen is not None:
+            self._mind_rule(self._rule_unseen, now)
+
+    def _mind_rule(self, since: float, now: float) -> None:
+        self._rule_unseen = min(since, now)
+        if now - self._rule_unseen >= RULE_UNSEEN_S:
+            self._rule_unseen = None
+            words = "resource:%s has a pause_when, but no gate is open here to look at it; await gate.open()"
+            log.warning(words, self._name)
 
     def press(self, pressure: float, now: float) -> None:
-        """Tell the limiter of memory pressure, 0..1."""
+        """Tell the limiter of memory pressure, 0..1. Whoever does that also looks at pause rules."""
+        self._rule_unseen = None
         change = self.limiter.press(pressure, now=now)
         if change is not None:
             self._note_limit(change)
@@ -152,7 +198,7 @@ class Evidence:
         if self.breaker is not None:
             self._tell_breaker(self.breaker, outcome, result, slot.epoch, slot.probe, now)
         if result.windows or result.retry_after_s is not None:
-            self._pace(result, now)
+            self._cool_down(result, now)
 
     def _note_good(self, now: float) -> None:
         """A call ended well: unless too many others did not, this is a limit to come back to after an outage."""
@@ -217,16 +263,28 @@ class Evidence:
             if restart is not None:
                 self._note_limit(restart)
 
-    def _pace(self, result: CallResult, now: float) -> None:
-        """Honour what the provider says by pausing the whole resource, not only the call that was told."""
-        pause = 0.0
+    def cooldown(self, now: float) -> Cooldown | None:
+        """The cooldown that is under way."""
+        return self._cooldown if now < self.paced_until else None
+
+    def end_cooldown(self) -> None:
+        """Calls may start, whatever the dependency has asked for."""
+        self.paced_until, self._cooldown = 0.0, None
+
+    def _cool_down(self, result: CallResult, now: float) -> None:
+        """Honour what the dependency says for the whole resource, not only for the call that was told."""
+        most_s, why = 0.0, ""
         if result.retry_after_s is not None and result.outcome is Outcome.OVERLOADED:
-            pause = min(result.retry_after_s, PACE_AT_MOST_S)
+            most_s, why = min(result.retry_after_s, COOLDOWN_AT_MOST_S), f"Retry-After {result.retry_after_s:.3g} s"
         for window in result.windows:
             if window.remaining == 0 and window.reset_s is not None:
-                pause = max(pause, min(window.reset_s, WINDOW_PACE_AT_MOST_S))
-        if pause > 0:
-            self.paced_until = max(self.paced_until, now + pause)
+                wait_s = min(window.reset_s, WINDOW_COOLDOWN_AT_MOST_S)
+                if wait_s > most_s:
+                    most_s, why = wait_s, f"its window of {window.unit} is used up"
+        if now + most_s > max(now, self.paced_until):
+            known = self.cooldown(now)
+            self.paced_until = now + most_s
+            self._cooldown = Cooldown(why, now if known is None else known.since, self.paced_until)
 
     def _note_limit(self, change: Change) -> None:
         inputs = ",".join(f"{name}:{value:.4g}" for name, value in change.inputs.items())

@@ -127,7 +127,7 @@ async def _perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwarg
         except Overloaded as refusal:
             if call.fall_back(refusal):
                 continue
-            refusal.executed = call.tries > 0
+            refusal.executed = call.maybe_done
             raise refusal from call.last_error
         try:
             value = await _run(call, slot, fn, args, kwargs)
@@ -157,7 +157,7 @@ def _perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         except Overloaded as refusal:
             if call.fall_back(refusal):
                 continue
-            refusal.executed = call.tries > 0
+            refusal.executed = call.maybe_done
             raise refusal from call.last_error
         token = ambient.enter_resource(call.resource.name)
         try:

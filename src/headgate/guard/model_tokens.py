@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from headgate.config.settings import GateSettings, LimitRule, Mode
@@ -22,10 +22,23 @@ from headgate.config.units import Rate
 from headgate.guard.ambient import Ambient
 from headgate.guard.slot import Slot
 from headgate.model.outcome import CallResult, Outcome
-from headgate.policy.token_bucket import RateTake, give_back, take
+from headgate.policy.token_bucket import RateTake, Taken, give_back, take
 
 KEYS_AT_MOST = 10_000
 """Keyed buckets that are remembered; the one unused for longest is forgotten first (and would start full again)."""
+
+
+class TokenRoom(NamedTuple):
+    """A bucket of model tokens that all calls of a resource share."""
+
+    scope: str
+    """``resource:large``, or ``fleet``."""
+    limit: float
+    """Model tokens that it holds when it is full."""
+    window_s: float
+    """Seconds in which it fills."""
+    remaining: float
+    """Model tokens that could be taken now."""
 
 
 class Answer(NamedTuple):
@@ -83,6 +96,11 @@ class Buckets:
                 self._arrivals.popitem(last=False)
         return Answer(longest, taken=tuple(wish for wish, _ in after), shadowed=shadowed)
 
+    def look(self, wish: RateTake, amount: float, *, now: float) -> Taken:
+        """What taking would lead to now, taking nothing."""
+        with self._lock:
+            return take(self._arrivals.get(wish.key), wish, now_ms=now * 1000, amount=amount)
+
     def give_back(self, wishes: Sequence[RateTake], amount: float) -> None:
         """Return ``amount`` to every bucket; negative charges more (usage was above the estimate)."""
         if not amount:
@@ -106,6 +124,8 @@ class KeyedLimits:
             for number, rule in enumerate(settings.limits)
             if rule.model_tokens is not None and _judges_calls(rule)
         ]
+        self.rate_of: Callable[[str | None, Rate, str | None], Rate] = lambda _name, declared, _tenant: declared
+        """The model tokens in force of a named limit for a tenant, given those that are declared."""
         self.buckets = Buckets()
 
     def wishes(self, whose: Ambient) -> list[RateTake]:
@@ -116,6 +136,7 @@ class KeyedLimits:
                 continue
             name = _scope(rule, whose)
             if name is not None:
+                rate = self.rate_of(rule.name, rate, whose.tenant if rule.of_tenant else None)
                 key = f"{number}:{whose.tenant}:{name}" if rule.per == "user" else f"{number}:{name}"
                 found.append(wish(key, name, rate, burst=rule.burst, shadow=rule.mode is Mode.SHADOW))
         return found
@@ -191,6 +212,10 @@ class TokenHolds:
         self._buckets = buckets
         self._keyed = keyed
 
+    def use(self, shared: Sequence[RateTake]) -> None:
+        """From now on, with these shared buckets; what was taken from them stays taken."""
+        self._shared = tuple(shared)
+
     def reserve(self, slot: Slot, now: float) -> Answer:
         """Estimate what the slot's call takes, and reserve it in the keyed buckets of its circumstances, before it
         stands in line."""
@@ -210,6 +235,23 @@ class TokenHolds:
     def never_fits(self, slot: Slot) -> RateTake | None:
         """The shared bucket that is smaller than the slot's estimate, if there is one."""
         return next((wish for wish in self._shared if slot.tokens > wish.size), None)
+
+    def wait(self, slot: Slot, now: float, *, ahead: float) -> tuple[float, RateTake | None]:
+        """Seconds until the shared buckets have room for the slot's call and for ``ahead`` model tokens before it,
+        and the bucket that makes it wait so long."""
+        longest: tuple[float, RateTake | None] = (0.0, None)
+        for wish in self._shared if slot.tokens else ():
+            wait_s = self._buckets.look(wish, ahead + slot.tokens, now=now).wait_ms / 1000
+            if wait_s > longest[0]:
+                longest = wait_s, wish
+        return longest
+
+    def room(self, now: float) -> tuple[TokenRoom, ...]:
+        """The state of the shared buckets."""
+        return tuple(
+            TokenRoom(one.name, one.size, one.window_ms / 1000, self._buckets.look(one, 0.0, now=now).remaining)
+            for one in self._shared
+        )
 
     def take(self, slot: Slot, now: float, *, anyway: bool = False) -> float:
         """Take the slot's estimate from the shared buckets: 0, or the seconds until there is room."""

@@ -29,16 +29,19 @@ class Denial(NamedTuple):
 class Refusals:
     """Builds refusals of one resource and counts them by reason. Called under the resource's lock."""
 
-    __slots__ = ("_rng", "_scope", "counts")
+    __slots__ = ("_rng", "_scope", "counts", "shadowed")
 
     def __init__(self, scope: str, rng: random.Random) -> None:
         self._scope = scope
         self._rng = rng
         self.counts: dict[str, int] = {}
+        self.shadowed: dict[str, int] = {}
+        """What was let through that a limit in shadow mode would have refused."""
 
-    def count(self, reason: Reason) -> None:
+    def count(self, reason: Reason, *, shadow: bool = False) -> None:
         """One more."""
-        self.counts[reason.value] = self.counts.get(reason.value, 0) + 1
+        counts = self.shadowed if shadow else self.counts
+        counts[reason.value] = counts.get(reason.value, 0) + 1
 
     def words(self, denial: Denial, *, estimate_s: float) -> Overloaded:
         """The error for a refused caller. ``estimate_s``: seconds until the queue should have room.

@@ -248,11 +248,11 @@ class Resource(Guarded):
         now = self.clock.monotonic()
         check_end(until, now)
         pause = Pause(reason, now, until)
-        self.turnstile.control(lambda controls: controls.pause(pause))
+        self.turnstile.control(lambda controls, _: controls.pause(pause))
 
     def resume(self) -> None:
         """End a pause, if there is one."""
-        self.turnstile.control(lambda controls: controls.pause(None))
+        self.turnstile.control(lambda controls, _: controls.pause(None))
 
     def override(
         self, limit: float | None = None, rate: Rate | None = None, *, reason: str, until: float | None = None
@@ -264,11 +264,15 @@ class Resource(Guarded):
             ValueError: nothing is overridden, a number is out of range, or ``until`` has passed.
         """
         override = override_of(limit, rate, reason=reason, now=self.clock.monotonic(), until=until)
-        self.turnstile.control(lambda controls: controls.override(override))
+        self.turnstile.control(lambda controls, _: controls.override(override))
 
     def reset(self) -> None:
         """Go back to the configured and learned numbers."""
-        self.turnstile.control(lambda controls: controls.override(None))
+        self.turnstile.control(lambda controls, _: controls.override(None))
+
+    def end_cooldown(self) -> None:
+        """Let calls start again although the dependency asked for a pause (``statistics().cooldown``), if it did."""
+        self.turnstile.control(lambda _, evidence: evidence.end_cooldown())
 
     def threads(self) -> ThreadPoolExecutor:
         """Threads for plain functions: as many as the limit can ever ask for, made when needed."""

@@ -55,7 +55,7 @@ class SharedRunRetries:
 class Retries:
     """The retries of one resource."""
 
-    __slots__ = ("_active", "_budget", "_rng", "_runs", "_settings", "count")
+    __slots__ = ("_budget", "_rng", "_runs", "_settings", "active", "count")
 
     def __init__(
         self, settings: RetrySettings, budget: RetryBudget, runs: SharedRunRetries, rng: random.Random
@@ -64,7 +64,8 @@ class Retries:
         self._budget = budget
         self._runs = runs
         self._rng = rng
-        self._active = 0
+        self.active = 0
+        """Under way now."""
         self.count = 0
         """Made since the beginning, those of SDKs included where they could be seen."""
 
@@ -75,11 +76,12 @@ class Retries:
         kind = worth_repeating(result, options)
         if kind is None or tries >= settings.attempts:
             return NO
-        wait_s = wait_before(result, settings, tries=tries, jitter=self._rng.random())
+        hint_s = result.retry_after_s or 0.0
+        wait_s = max(hint_s, wait_before(result, settings, tries=tries, jitter=self._rng.random()))
         if whose.deadline is not None and now + wait_s >= whose.deadline:
             return NO
-        if whose.run_id and wait_s > settings.max_inline:
-            return Again(None, kind, suspend_s=wait_s)
+        if hint_s > settings.max_delay or (whose.run_id and wait_s > settings.max_inline):
+            return Again(None, kind, later_s=wait_s, told=wait_s == hint_s)
         if not self._budget.withdraw(kind, now=now):
             return Again(None, kind, out_of_budget=True)
         if not self._runs.withdraw(whose):
@@ -91,8 +93,8 @@ class Retries:
     def enter(self, slot: Slot, now: float, *, busy: int) -> float | Denial:
         """Count the slot's retry as under way: 0; or seconds until to ask again; or, when it has waited for longer
         than a retry may wait in place, its refusal. ``busy``: calls that run or wait."""
-        if self._active < max(1, math.floor(INFLIGHT_SHARE * busy)):
-            self._active += 1
+        if self.active < max(1, math.floor(INFLIGHT_SHARE * busy)):
+            self.active += 1
             slot.retrying = True
             return 0.0
         wait_s = self._settings.base * (0.5 + self._rng.random())
@@ -104,7 +106,7 @@ class Retries:
         """The slot is over, however that came."""
         if slot.retrying:
             slot.retrying = False
-            self._active -= 1
+            self.active -= 1
 
     def refund(self, slot: Slot) -> None:
         """The slot's retry was never made."""

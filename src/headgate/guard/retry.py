@@ -27,8 +27,10 @@ class Again(NamedTuple):
     kind: RetryKind = RetryKind.TRANSIENT
     out_of_budget: bool = False
     """A retry was due, but the resource's or the run's retry budget has no room."""
-    suspend_s: float | None = None
-    """A retry is due, but after a wait that a run should not sit through: seconds until then."""
+    later_s: float | None = None
+    """A retry is due, but after a wait that is not sat through here: seconds until then."""
+    told: bool = False
+    """The dependency itself named that moment."""
 
 
 NO = Again(None)
@@ -43,7 +45,7 @@ def worth_repeating(result: CallResult, options: CallOptions) -> RetryKind | Non
 
 
 def surely_not_reached(result: CallResult) -> bool:
-    """Whether the dependency certainly did not act on the call: it said so, or refused the connection."""
+    """Whether the dependency certainly did not take the call on: it said so, or refused the connection."""
     return result.outcome is Outcome.OVERLOADED and (result.status is None or result.status in _SURELY_NOT_REACHED)
 
 

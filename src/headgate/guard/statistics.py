@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
 
 from headgate.config.settings import ResourceSettings
 from headgate.guard.controls import Override, Pause
 from headgate.guard.door import Door
-from headgate.guard.evidence import Evidence
+from headgate.guard.evidence import Cooldown, Evidence
+from headgate.guard.model_tokens import TokenHolds, TokenRoom
+from headgate.guard.refusals import Refusals
+from headgate.guard.retries import Retries
 from headgate.policy.breaker import BreakerState
+
+
+class Tally(dict[str, int]):
+    """Numbers by name that nobody changes any more; still a ``dict``, so that it can be written as JSON."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("statistics are a picture of one moment; make a dict of it to change it")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[Tally], tuple[dict[str, int]]]:
+        return Tally, (dict(self),)
+
+
+class Counts(NamedTuple):
+    """What the turnstile and its parts count themselves."""
+
+    calls: int
+    inflight: int
+    retries: Retries
+    refusals: Refusals
+    tokens: TokenHolds | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +72,46 @@ class ResourceStatistics:
     """Calls that the rate over a window still allows now; ``None`` without such a rate."""
     calls: int
     """Calls started since the beginning, retries included."""
-    refused: dict[str, int]
-    """Refusals since the beginning, by reason; in shadow mode those that were let through."""
+    refused: Mapping[str, int]
+    """Refusals since the beginning, by reason. It cannot be changed."""
     retries: int
     pressure: float
-    """0..1: 0 idle, up to 0.5 while nothing waits, towards 1 as the queue fills or ages, 1 with the breaker open or
-    while paused."""
+    """0..1: 0 idle or paused by hand, up to 0.5 while nothing waits, towards 1 as the queue fills or ages, 1 with the
+    breaker open."""
     override: Override | None = None
     """What somebody has set in place of the configured numbers."""
     pause: Pause | None = None
     """Nothing starts while there is one."""
     breaker_refuses: bool = False
     """The breaker turns calls away now; it is also ``open`` when its time has passed and nobody has probed yet."""
+    would_refuse: Mapping[str, int] = field(default_factory=Tally)
+    """Calls that were let through and that a limit in shadow mode would have refused, by reason."""
+    cooldown: Cooldown | None = None
+    """Nothing starts because the dependency asked for that (``Retry-After``, a used-up window)."""
+    retry_budget: float = 0.0
+    """Retries that could be paid for now; each costs 0.5 to 2 of it."""
+    retries_active: int = 0
+    """Retries that wait for their slot or run."""
+    token_rooms: tuple[TokenRoom, ...] = ()
+    """The ceilings of model tokens that all its calls share: its own and the fleet's. Those per tenant, user or
+    workflow are not here."""
 
 
 def pressure(
-    *, inflight: int, limit: int, waiting: int, depth: int, oldest_s: float, max_age_s: float, broken: bool
+    *,
+    inflight: int,
+    limit: int,
+    waiting: int,
+    depth: int,
+    oldest_s: float,
+    max_age_s: float,
+    broken: bool,
+    paused: bool = False,
 ) -> float:
-    """How far a resource is from keeping its promises, in 0..1."""
+    """How far a resource is from keeping its promises, in 0..1. One that somebody has paused promises nothing: that
+    it stands still is wanted, and no reason to do other work more cheaply."""
+    if paused:
+        return 0.0
     if broken:
         return 1.0
     if not waiting:
@@ -77,8 +126,7 @@ def snapshot(
     now: float,
     name: str,
     kind: str,
-    counts: Mapping[str, int],
-    refused: dict[str, int],
+    counts: Counts,
 ) -> ResourceStatistics:
     """The statistics of a resource, read under its lock."""
     breaker = evidence.breaker
@@ -94,7 +142,7 @@ def snapshot(
         base_limit=evidence.limiter.limit,
         least=settings.concurrency.least,
         most=settings.concurrency.most,
-        inflight=counts["inflight"],
+        inflight=counts.inflight,
         waiting=waiting,
         queue_limit=queue.depth,
         oldest_wait_s=oldest_s,
@@ -106,19 +154,25 @@ def snapshot(
         error_rate=evidence.outcomes.bad_share(now),
         breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
         rate_remaining=None if rate is None else rate.remaining(now),
-        calls=counts["calls"],
-        refused=refused,
-        retries=counts["retries"],
+        calls=counts.calls,
+        refused=Tally(counts.refusals.counts),
+        retries=counts.retries.count,
         pressure=pressure(
-            inflight=counts["inflight"],
+            inflight=counts.inflight,
             limit=limit,
             waiting=waiting,
             depth=queue.depth,
             oldest_s=oldest_s,
             max_age_s=settings.queue.max_age,
-            broken=pause is not None or (breaker is not None and breaker.refuses(now)),
+            broken=breaker is not None and breaker.refuses(now),
+            paused=pause is not None,
         ),
         override=controls.overridden(now),
         pause=pause,
         breaker_refuses=breaker is not None and breaker.refuses(now),
+        would_refuse=Tally(counts.refusals.shadowed),
+        cooldown=evidence.cooldown(now),
+        retry_budget=evidence.retry_budget.balance(now),
+        retries_active=counts.retries.active,
+        token_rooms=() if counts.tokens is None else counts.tokens.room(now),
     )

@@ -32,7 +32,7 @@ from headgate.guard.refusals import Denial, Refusals
 from headgate.guard.retries import Retries, SharedRunRetries
 from headgate.guard.retry import Again
 from headgate.guard.slot import Slot, SlotState
-from headgate.guard.statistics import ResourceStatistics, snapshot
+from headgate.guard.statistics import Counts, ResourceStatistics, snapshot
 from headgate.model.outcome import CallResult
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
@@ -58,7 +58,7 @@ class Turnstile:
     ) -> None:
         self.name, self.kind = name, kind
         self.max_age_s = settings.queue.max_age
-        self.evidence = Evidence(settings, rng, clock.monotonic())
+        self.evidence = Evidence(name, settings, rng, clock.monotonic())
         self.tokens = tokens
         self.inflight = 0
         self.calls = 0
@@ -218,8 +218,8 @@ class Turnstile:
         """About once a second: let the limiter see the time and the memory, and start who can start."""
         now = self._clock.monotonic()
         with self._changing():
-            self.evidence.look(now)
             self.evidence.press(memory_pressure, now)
+            self.evidence.look(now)
             self._pump(now)
 
     @property
@@ -232,10 +232,10 @@ class Turnstile:
         with self._changing():
             self._pump(self._clock.monotonic())
 
-    def control(self, change: Callable[[Controls], None]) -> None:
-        """Change what is set by hand: a pause, an override."""
+    def control(self, change: Callable[[Controls, Evidence], None]) -> None:
+        """Change what is set by hand (a pause, an override), or end a cooldown."""
         with self._changing():
-            change(self._door.controls)
+            change(self._door.controls, self.evidence)
             self._move_on(self._clock.monotonic())
 
     def again(self, result: CallResult, options: CallOptions, whose: Ambient, *, tries: int) -> Again:
@@ -274,9 +274,8 @@ class Turnstile:
         """The state of now, all read under one lock."""
         with self._lock:
             now = self._clock.monotonic()
-            counts = {"calls": self.calls, "retries": self._retries.count, "inflight": self.inflight}
-            refused = dict(self._refusals.counts)
-            return snapshot(self.evidence, self._door, self._settings, now, self.name, self.kind, counts, refused)
+            counts = Counts(self.calls, self.inflight, self._retries, self._refusals, self.tokens)
+            return snapshot(self.evidence, self._door, self._settings, now, self.name, self.kind, counts)
 
     # everything below is called with the lock held
 
@@ -374,8 +373,8 @@ class Turnstile:
         self._retries.leave(slot)
 
     def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
-        self._refusals.count(denial.reason)
-        refusal = self._refusals.words(denial, estimate_s=self._door.estimate_s(now))
+        self._refusals.count(denial.reason, shadow=shadow)
+        refusal = self._refusals.words(denial, estimate_s=self._door.estimate_s(now, slot))
         if self._narration.active:
             self._narration.refused(
                 slot, refusal, now, inflight=self.inflight, waiting=self._door.waiting, shadow=shadow

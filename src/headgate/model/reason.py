@@ -16,6 +16,8 @@ class Reason(StrEnum):
     """A bounded queue is at its depth or byte bound."""
     RATE_LIMITED = "rate_limited"
     """A rate over a window is used up."""
+    COOLDOWN = "cooldown"
+    """The dependency itself asked for no calls until a moment (``Retry-After``, a used-up window)."""
     CONCURRENCY = "concurrency"
     """A bound on simultaneous work is reached and the caller would not wait."""
     OVER_BUDGET = "over_budget"
@@ -109,11 +111,20 @@ class Reason(StrEnum):
     DEBOUNCED = "debounced"
     """It waits for more of the same content, of which the latest counts."""
 
+    # why something was done more cheaply, beyond ``shed``
+    CHEAPER_PATH = "cheaper_path"
+    """The run was taken in on the cheaper path, because its queue was filling or it would have been late otherwise."""
+    SLACK = "slack"
+    """What the run still needed was too large a part of the time to its deadline."""
+    FALLBACK = "fallback"
+    """What was asked for refused or failed, and its fallback answered."""
+
 
 CONTENDED = frozenset(
     {
         Reason.QUEUE_FULL,
         Reason.RATE_LIMITED,
+        Reason.COOLDOWN,
         Reason.CONCURRENCY,
         Reason.OVER_BUDGET,
         Reason.SHED,

@@ -45,6 +45,7 @@ _STATUS = {
 _TITLE = {
     Reason.QUEUE_FULL: "The queue is full",
     Reason.RATE_LIMITED: "A rate is used up",
+    Reason.COOLDOWN: "A dependency asked for a pause",
     Reason.CONCURRENCY: "Too much at once",
     Reason.OVER_BUDGET: "A budget is used up",
     Reason.SHED: "Refused under pressure",
