@@ -42,15 +42,12 @@ def capacity_report(
             "memory": round(pressure.memory, 3),
             "resources": round(pressure.resources, 3),
             "shedding": outlook.shedding,
-            "shed_at": outlook.settings.shed_at,
-            "base_shed_at": settings.shed_at,
-            "override": _control(outlook, "fleet", ControlKind.OVERRIDE),
+            "shed_at": settings.shed_at,
         },
         "runs": {**outlook.overview.states, "dead": outlook.overview.dead},
         "lanes": [_lane(name, settings, outlook) for name in settings.lanes],
         "workflows": [_workflow(name, settings, outlook) for name in settings.workflows],
         "resources": [_resource(one, settings, outlook) for one in resources.values()],
-        "tenants": _tenants(settings, outlook),
         "limits": [_limit(rule, outlook) for rule in settings.limits],
         "shadow": [
             {"scope": scope, "reason": reason, "would_refuse": round(count)}
@@ -76,17 +73,12 @@ def _forecasts(outlook: Outlook) -> dict[str, Any]:
 
 
 def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
-    lane, now = settings.lanes[name], outlook.settings.lanes[name]
+    lane = settings.lanes[name]
     queue = outlook.queue(lane=name)
     return {
         "name": name,
-        "share": now.share,
-        "base_share": lane.share,
-        "max_wait_s": now.max_wait,
-        "base_max_wait_s": lane.max_wait,
-        "depth_limit": now.depth,
-        "base_depth_limit": lane.depth,
-        "override": _control(outlook, f"lane:{name}", ControlKind.OVERRIDE),
+        "share": lane.share,
+        "max_wait_s": lane.max_wait,
         "paused": _control(outlook, f"lane:{name}", ControlKind.PAUSE),
         "thinned_to": outlook.in_force.thinned.get(name),
         "sheddable": lane.sheddable,
@@ -111,8 +103,7 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
             "per_tenant": workflow.queue.per_tenant,
             "bytes": queue.bytes if queue else 0,
             "bytes_limit": workflow.queue.bytes,
-            "max_age_s": outlook.settings.workflows[name].queue.max_age,
-            "base_max_age_s": workflow.queue.max_age,
+            "max_age_s": workflow.queue.max_age,
         },
         "running": queue.running if queue else 0,
         "starts_per_s": _rounded(outlook.rate(workflow=name)),
@@ -121,22 +112,6 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
         "paused": _control(outlook, f"workflow:{name}", ControlKind.PAUSE),
         "override": _control(outlook, f"workflow:{name}", ControlKind.OVERRIDE),
     }
-
-
-def _tenants(settings: GateSettings, outlook: Outlook) -> list[dict[str, Any]]:
-    """Those that are declared, or on which something is set by hand."""
-    in_force, now = outlook.in_force, outlook.settings
-    by_hand = {target[7:] for target in (*in_force.pauses, *in_force.overrides) if target.startswith("tenant:")}
-    return [
-        {
-            "name": name,
-            "weight": now.tenants[name].weight if name in now.tenants else 1.0,
-            "base_weight": settings.tenants[name].weight if name in settings.tenants else 1.0,
-            "paused": _control(outlook, f"tenant:{name}", ControlKind.PAUSE),
-            "override": _control(outlook, f"tenant:{name}", ControlKind.OVERRIDE),
-        }
-        for name in sorted({*settings.tenants, *by_hand})
-    ]
 
 
 def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
@@ -185,19 +160,7 @@ def control_report(control: Control) -> dict[str, Any]:
     rate = None
     if control.rate_amount is not None:
         rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
-    tokens = None
-    if control.tokens_amount is not None:
-        tokens = {"amount": control.tokens_amount, "window_s": control.tokens_window_s}
-    numbers = {
-        "limit": control.limit_to,
-        "rate": rate,
-        "depth": control.depth_to,
-        "max_age_s": control.age_s,
-        "share": control.share,
-        "weight": control.weight,
-        "shed_at": control.shed_at,
-        "model_tokens": tokens,
-    }
+    numbers = {"limit": control.limit_to, "rate": rate, "depth": control.depth_to}
     return {
         "reason": control.reason,
         "by": control.set_by,
@@ -227,7 +190,7 @@ def _amounts(amounts: LimitAmounts) -> dict[str, Any]:
 
 
 def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
-    base, budget = settings.budget, outlook.settings.budget
+    budget = settings.budget
     running = outlook.overview.states.get("running", 0)
     report: dict[str, Any] = {}
     if budget.runs is not None:
@@ -237,16 +200,11 @@ def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
         report["memory"]["held"] = outlook.held.get(MEMORY, 0)
     if budget.tool_calls is not None:
         report["tool_calls"] = {"limit": budget.tool_calls, "held": outlook.held.get(TOOL_CALLS, 0)}
-    for unit in ("model_tokens", "money"):
-        rate = getattr(budget, unit)
-        if rate is not None:
-            report[unit] = {"limit": rate.amount, "window_s": rate.window_s}
-    for unit, one in report.items():
-        override = _control(outlook, f"budget:{unit}", ControlKind.OVERRIDE)
-        if override is not None:
-            declared = getattr(base, unit)
-            one["base_limit"] = declared if isinstance(declared, int) else declared.amount
-            one["override"] = override
+    if budget.model_tokens is not None:
+        rate = budget.model_tokens
+        report["model_tokens"] = {"limit": rate.amount, "window_s": rate.window_s}
+    if budget.money is not None:
+        report["money"] = {"limit": budget.money.amount, "window_s": budget.money.window_s}
     return report
 
 
