@@ -66,15 +66,26 @@ class Overloaded(HeadgateError):
             "error": "overloaded",
             "executed": "unknown" if self.executed else False,
             "reason": self.reason,
-            "scope": self.scope,
+            "scope": _clipped(self.scope, 80),
             "retry_after_s": None if self.retry_after_s is None else round(self.retry_after_s, 3),
-            "advice": self.advice or _default_advice(self),
+            "advice": _clipped(self.advice, 240) or _default_advice(self),
         }
         if self.limit is not None:
             body["limit"] = self.limit
         if self.used is not None:
             body["used"] = self.used
         return json.dumps(body)
+
+
+def _clipped(text: str, most: int) -> str:
+    """The end of a text, which names the thing most exactly, so that it takes at most ``most`` characters of JSON:
+    what a model reads of a refusal is short, whatever people call their functions and tenants."""
+    if len(json.dumps(text)) <= most + 2:
+        return text
+    end = text[-most:]
+    while len(json.dumps(end)) > most - 1:
+        end = end[1:]
+    return f"...{end}"
 
 
 def _default_advice(refusal: Overloaded) -> str:
@@ -115,6 +126,22 @@ class BudgetExhausted(HeadgateError):
         self.used = used
         super().__init__(f"the run's budget of {limit:g} {dimension} is used up ({used:g})")
 
+    def as_tool_result(self) -> str:
+        """JSON that a model can act on: not executed, why, what to do instead."""
+        what = _clipped(self.dimension, 40)
+        return json.dumps(
+            {
+                "error": "budget_exhausted",
+                "executed": False,
+                "dimension": what,
+                "limit": self.limit,
+                "used": self.used,
+                "retry_after_s": None,
+                "advice": f"Not executed: what this run may use of {what} is used up. Make no further calls; finish "
+                "with what you have, or report what is missing.",
+            }
+        )
+
 
 class LoopDetected(HeadgateError):
     """A call was not made, because the run made it again and again without getting anywhere.
@@ -139,7 +166,7 @@ class LoopDetected(HeadgateError):
             {
                 "error": "loop_detected",
                 "executed": False,
-                "call": self.call,
+                "call": _clipped(self.call, 120),
                 "why": self.why,
                 "count": self.count,
                 "stop_at": self.stop_at,

@@ -98,6 +98,21 @@ def test_a_circle_of_causes_ends() -> None:
         (SimpleNamespace(usage=SimpleNamespace(input_tokens=7, output_tokens=8)), Outcome.OK, 15),
         (SimpleNamespace(usage=SimpleNamespace(input_tokens=7)), Outcome.OK, 7),
         (SimpleNamespace(usage=None), Outcome.OK, None),
+        ({"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 9}}, Outcome.OK, 9),
+        ({"usage": {"inputTokens": 3, "outputTokens": 4}}, Outcome.OK, 7),
+        (SimpleNamespace(usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}), Outcome.OK, 7),
+        (
+            SimpleNamespace(
+                usage_metadata=SimpleNamespace(prompt_token_count=3, candidates_token_count=4, total_token_count=12)
+            ),
+            Outcome.OK,
+            12,
+        ),
+        (
+            {"usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 5}},
+            Outcome.OK,
+            12,
+        ),
         ({"usage": {"total_tokens": -1}}, Outcome.OK, None),
         (SimpleNamespace(status_code=503, headers={"retry-after": "3"}), Outcome.OVERLOADED, None),
         (SimpleNamespace(status_code=200, headers={"server": "x"}), Outcome.OK, None),

@@ -36,6 +36,16 @@ _OUR_MISTAKE = (
 _QUOTA_WORDS = ("insufficient_quota", "billing", "quota_exceeded", "credit", "spend limit", "spend_limit")
 _CAUSES_AT_MOST = 10
 
+_TOTALS = ("total_tokens", "totalTokens", "total_token_count", "totalTokenCount")
+_PARTS = (
+    ("prompt_tokens", "completion_tokens"),
+    ("input_tokens", "output_tokens"),
+    ("inputTokens", "outputTokens"),
+    ("prompt_token_count", "candidates_token_count", "thoughts_token_count"),
+    ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+)
+"""What makes up the total, where an answer does not tell it."""
+
 
 def of_error(error: BaseException, *, now_ms: int) -> CallResult:
     """The ending of a call that raised ``error``. ``now_ms`` turns dates in headers into waits."""
@@ -91,16 +101,30 @@ def refuse_generator(value: Any) -> None:
         )
 
 
+def reported_usage(value: Any) -> Any:
+    """The part of an answer that tells what it took, as the common SDKs and APIs call it; ``None``: there is none.
+
+    OpenAI, Anthropic and Bedrock say ``usage``, LangChain and Google's SDK ``usage_metadata``, Google's HTTP API
+    ``usageMetadata``.
+    """
+    for name in ("usage", "usage_metadata", "usageMetadata"):
+        usage = member(value, name)
+        if usage is not None:
+            return usage
+    return None
+
+
 def reported_model_tokens(value: Any) -> int | None:
-    """Model tokens that an answer says it used: its ``usage``'s total, or input and output together."""
-    usage = _member(value, "usage")
+    """Model tokens that an answer says it used: its total, or input and output together."""
+    usage = reported_usage(value)
     if usage is None:
         return None
-    total = _count(_member(usage, "total_tokens"))
-    if total is not None:
-        return total
-    for first, second in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
-        parts = [_count(_member(usage, name)) for name in (first, second)]
+    for name in _TOTALS:
+        total = count(member(usage, name))
+        if total is not None:
+            return total
+    for names in _PARTS:
+        parts = [count(member(usage, name)) for name in names]
         if any(part is not None for part in parts):
             return sum(part or 0 for part in parts)
     return None
@@ -182,11 +206,13 @@ def _words(error: BaseException) -> str:
     return f"{code or ''} {body or ''} {error}"[:4000]
 
 
-def _member(thing: Any, name: str) -> Any:
+def member(thing: Any, name: str) -> Any:
+    """A member of a mapping or an attribute of an object; ``None`` where there is none."""
     return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
+    """A number of model tokens, if it is one."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     return None
