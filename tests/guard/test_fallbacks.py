@@ -234,6 +234,42 @@ def test_a_call_cut_at_its_own_limit_falls_back_also_while_nothing_is_known() ->
     run_virtual(main)
 
 
+@pytest.mark.parametrize("how", ["plain", "async", "thread"])
+def test_a_fallback_that_fails_leaves_the_next_one_or_the_calls_own_error(how: str) -> None:
+    def fails(_text: str) -> str:
+        raise LookupError("no index")
+
+    async def fails_later(_text: str) -> str:
+        raise LookupError("no index")
+
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock).with_options(fallback_fn=fails_later if how == "async" else fails)
+
+        def broken(_text: str) -> str:
+            raise ProviderError(500)
+
+        async def call(view: Any) -> Any:
+            return view.call_sync(broken, "a") if how == "thread" else await view.call(broken, "a")
+
+        with pytest.raises(ProviderError) as failed:
+            await call(github)
+        assert failed.value.__notes__ == ["fallback_fn failed too: LookupError('no index')"]
+        assert await call(github.with_options(fallback_value="static")) == "static"
+        with pytest.raises(LookupError):  # nothing else was raised: the answer itself says 503
+            await github.call(lambda _text: Unwell(), "a")
+
+    run_virtual(main)
+
+
+class Unwell:
+    """An answer that is an error, not raised."""
+
+    status_code = 503
+
+    def __init__(self) -> None:
+        self.headers = {"x-request-id": "1"}
+
+
 def test_plain_threads_have_the_same_answers() -> None:
     github = tool()
 

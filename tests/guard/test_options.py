@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.errors import Overloaded, UnknownResource
+from headgate.guard.ambient import Ambient
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
 from .workshop import at_rest, tool
@@ -27,12 +28,56 @@ from .workshop import at_rest, tool
         ("model_tokens", 0),
         ("stale_for", 0),
         ("size", -1),
+        ("retry", "no"),
+        ("once", 1),
+        ("stale", "yes"),
+        ("healthy", True),
+        ("fallback_fn", "small"),
+        ("fallback", 5),
+        ("fallback", True),
+        ("fallback", [5]),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(name: str, value: Any) -> None:
     async def main(clock: LoopClock) -> None:
         with pytest.raises(ValueError, match=name):
             tool(clock).with_options(**{name: value})
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tenant", None),
+        ("run_id", 7),
+        ("rank", "first"),
+        ("rank", None),
+        ("rank", math.nan),
+        ("deadline", "10s"),
+        ("deadline", math.nan),
+        ("remaining_s", -1),
+        ("progress", 1.5),
+        ("progress", True),
+    ],
+)
+def test_circumstances_that_make_no_sense_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        Ambient(**{name: value})
+
+
+def test_what_cannot_be_called_is_refused_at_once() -> None:
+    async def fetch() -> None: ...
+
+    async def main(clock: LoopClock) -> None:
+        github: Any = tool(clock)
+        with pytest.raises(TypeError, match=r"call\(.*fetch, x\), not call"):
+            github.call(fetch())
+        for use in (github.call, github.call_sync, github.guard):
+            with pytest.raises(TypeError, match="needs a function, not 5"):
+                use(5)
+        with pytest.raises(TypeError, match="needs a function"):
+            await github.perform(None)
 
     run_virtual(main)
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+
+_NUMBERS = (
+    ("rank", -math.inf, math.inf),
+    ("deadline", -math.inf, math.inf),
+    ("remaining_s", 0.0, math.inf),
+    ("progress", 0.0, 1.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,22 @@ class Ambient:
     comes sooner is not started."""
     progress: float | None = None
     """How much of the run is done, in 0..1; nearly finished runs go first."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            TypeError: a field is no text; the message names it.
+            ValueError: a number makes no sense.
+        """
+        for name in ("tenant", "lane", "workflow", "run_id"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a text, not {getattr(self, name)!r}")
+        for name, least, most in _NUMBERS:
+            value = getattr(self, name)
+            if value is None and name != "rank":
+                continue
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
 
 
 NOBODY = Ambient()

@@ -52,19 +52,28 @@ def perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> C
 
 
 async def _perform_somehow(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    asked = call.resource
+    asked, error, value = call.resource, None, None
     try:
         value = await _perform(call, fn, args, kwargs)
-    except Exception:
-        answer = _stand_in(call, asked, fn, args, kwargs)
-        if answer is None:
+    except Exception as failed:
+        if not call.replaceable:
             raise
-    else:
-        answer = _stand_in(call, asked, fn, args, kwargs)
-        if answer is None:
-            _keep(call, asked, fn, args, kwargs, value)
-            return value
-    return await answer.value if inspect.isawaitable(answer.value) else answer.value
+        error = failed
+    if not call.replaceable:
+        _keep(call, asked, fn, args, kwargs, value)
+        return value
+    for offer in _offers(call, asked, fn, args, kwargs):
+        try:
+            made = offer.make()
+            made = await made if inspect.isawaitable(made) else made
+        except Exception as failed:  # noqa: BLE001  it is raised below, or noted on what is
+            error = _noted(error, failed)
+        else:
+            call.replaced = offer.degraded
+            return made
+    if error is not None:
+        raise error
+    return value
 
 
 def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -76,38 +85,51 @@ def perform_sync(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
     _refuse_generator(fn)
     if not last_resort.offered(call.options):
         return _perform_sync(call, fn, args, kwargs)
-    asked = call.resource
+    asked, error, value = call.resource, None, None
     try:
         value = _perform_sync(call, fn, args, kwargs)
-    except Exception:
-        answer = _stand_in(call, asked, fn, args, kwargs)
-        if answer is None:
+    except Exception as failed:
+        if not call.replaceable:
             raise
-    else:
-        answer = _stand_in(call, asked, fn, args, kwargs)
-        if answer is None:
-            _keep(call, asked, fn, args, kwargs, value)
-            return value
-    if inspect.iscoroutine(answer.value):
-        answer.value.close()
-        raise TypeError("fallback_fn is a coroutine function; a call without an event loop needs a plain one")
-    return answer.value
-
-
-def _stand_in(
-    call: Call, asked: Resource, fn: Callable[..., Any], args: Args, kwargs: Kwargs
-) -> last_resort.Answer | None:
-    """The answer of last resort, where the call's end allows one."""
+        error = failed
     if not call.replaceable:
-        return None
-    answer: last_resort.Answer | None = None
+        _keep(call, asked, fn, args, kwargs, value)
+        return value
+    for offer in _offers(call, asked, fn, args, kwargs):
+        try:
+            made = offer.make()
+        except Exception as failed:  # noqa: BLE001  as above
+            error = _noted(error, failed)
+            continue
+        if inspect.iscoroutine(made):
+            made.close()
+            raise TypeError("fallback_fn is a coroutine function; a call without an event loop needs a plain one")
+        call.replaced = offer.degraded
+        return made
+    if error is not None:
+        raise error
+    return value
+
+
+def _offers(
+    call: Call, asked: Resource, fn: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> list[last_resort.Offer]:
+    """The answers of last resort, in the order in which they are tried."""
+    offers = last_resort.own_offers(call.options, args, kwargs)
     if call.options.stale and (key := last_resort.key_of(fn, args, kwargs, call.whose)) is not None:
-        answer = asked.stale.get(key, call.clock.monotonic(), max_age_s=call.options.stale_for)
-    if answer is None:
-        answer = last_resort.own_answer(call.options, args, kwargs)
-    if answer is not None:
-        call.replaced = answer.degraded
-    return answer
+        stale = asked.stale.get(key, call.clock.monotonic(), max_age_s=call.options.stale_for)
+        if stale is not None:
+            offers.insert(0, stale)
+    return offers
+
+
+def _noted(error: Exception | None, failed: Exception) -> Exception:
+    """What the caller is to get: the call's own error, which says that the fallback failed too; that of the fallback
+    where the call had raised nothing."""
+    if error is None:
+        return failed
+    error.add_note(f"fallback_fn failed too: {failed!r}")
+    return error
 
 
 def _keep(call: Call, asked: Resource, fn: Callable[..., Any], args: Args, kwargs: Kwargs, value: Any) -> None:

@@ -19,11 +19,12 @@ from headgate.model.canonical import digest, encode
 Key = tuple[Hashable, ...]
 
 
-class Answer(NamedTuple):
-    """An answer in place of the dependency's."""
+class Offer(NamedTuple):
+    """An answer in place of the dependency's, not made yet."""
 
-    value: Any
     degraded: str
+    make: Callable[[], Any]
+    """May raise, and may give an awaitable."""
 
 
 class StaleAnswers:
@@ -52,12 +53,15 @@ class StaleAnswers:
             if len(self._answers) > self._keep:
                 self._answers.popitem(last=False)
 
-    def get(self, key: Key, now: float, *, max_age_s: float | None) -> Answer | None:
+    def get(self, key: Key, now: float, *, max_age_s: float | None) -> Offer | None:
         """The answer, if there is one that is young enough."""
         most_s = self._max_age_s if max_age_s is None else min(max_age_s, self._max_age_s)
         with self._lock:
             found = self._answers.get(key)
-        return Answer(found[1], "stale") if found is not None and now - found[0] <= most_s else None
+        if found is None or now - found[0] > most_s:
+            return None
+        value = found[1]
+        return Offer("stale", lambda: value)
 
 
 def key_of(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], whose: Ambient) -> Key | None:
@@ -75,10 +79,11 @@ def offered(options: CallOptions) -> bool:
     return options.stale or options.fallback_fn is not None or options.fallback_value is not UNSET
 
 
-def own_answer(options: CallOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Answer | None:
-    """The caller's answer: computed (its value may be awaitable) before static."""
-    if options.fallback_fn is not None:
-        return Answer(options.fallback_fn(*args, **kwargs), "computed")
-    if options.fallback_value is not UNSET:
-        return Answer(options.fallback_value, "static")
-    return None
+def own_offers(options: CallOptions, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Offer]:
+    """The caller's answers: computed before static."""
+    offers = []
+    if (compute := options.fallback_fn) is not None:
+        offers.append(Offer("computed", lambda: compute(*args, **kwargs)))
+    if (static := options.fallback_value) is not UNSET:
+        offers.append(Offer("static", lambda: static))
+    return offers

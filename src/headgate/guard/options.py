@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -52,6 +54,63 @@ class CallOptions:
 
 
 DEFAULTS = CallOptions()
+
+
+_LEAST: Mapping[str, float | None] = {
+    "timeout": None,
+    "max_wait": 0,
+    "model_tokens": None,
+    "size": 0,
+    "stale_for": None,
+}
+"""Numbers, with what may be reached; ``None`` means above zero."""
+
+
+def check_options(chosen: Mapping[str, Any]) -> None:
+    """Refuse options that make no sense, when they are given rather than when they are needed.
+
+    Raises:
+        ValueError: one of them does not; the message names it.
+    """
+    for name, value in chosen.items():
+        if name in _LEAST:
+            _check_number(name, value, _LEAST[name])
+        elif name in ("retry", "once", "stale") and not isinstance(value, bool):
+            raise ValueError(f"{name} is True or False, not {value!r}")
+        elif name in ("fallback_fn", "healthy") and not callable(value):
+            raise ValueError(f"{name} must be a function, not {value!r}")
+        elif name == "fallback" and not _names(value):
+            raise ValueError(f"fallback must be the name of a resource, a list of names, or False, not {value!r}")
+
+
+def check_callable(fn: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: a coroutine or something else was given where the function belongs.
+    """
+    if callable(fn):
+        return
+    if inspect.iscoroutine(fn):
+        name = fn.__qualname__
+        fn.close()
+        raise TypeError(
+            f"give the function and its arguments, not the coroutine: call({name}, x), not call({name}(x))"
+        )
+    raise TypeError(f"a guard needs a function, not {fn!r}")
+
+
+def _names(value: object) -> bool:
+    if value is False or isinstance(value, str):
+        return True
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+def _check_number(name: str, value: object, least: float | None) -> None:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not (number > 0 if least is None else number >= least) or math.isinf(number):
+        bound = "above 0" if least is None else f"of at least {least:g}"
+        raise ValueError(f"{name} must be a number {bound}, not {value!r}")
 
 
 class Performed(NamedTuple, Generic[T]):

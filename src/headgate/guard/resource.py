@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import math
 import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -21,7 +20,7 @@ from headgate.guard import guard, streams
 from headgate.guard.call import Call
 from headgate.guard.controls import Pause, check_end, override_of
 from headgate.guard.last_resort import StaleAnswers
-from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed
+from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed, check_callable, check_options
 from headgate.guard.slot import Slot, SlotState
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
@@ -56,6 +55,7 @@ class Guarded:
             Expired: the ambient deadline passed during the call.
             TimeoutError: no answer within the timeout.
         """
+        check_callable(fn)
         return guard.perform(Call(self._resource, self._options), fn, args, kwargs)
 
     def call_sync(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,6 +68,7 @@ class Guarded:
         Raises:
             TypeError: ``fn`` is async.
         """
+        check_callable(fn)
         if guard.is_async(fn):
             raise TypeError(
                 f"{fn!r} is async and cannot be called from a plain thread; await resource.call(...) instead"
@@ -83,6 +84,7 @@ class Guarded:
         options: CallOptions | None = None,
     ) -> Performed[Any]:
         """As `call`, with the account of what it took."""
+        check_callable(fn)
         call = Call(self._resource, self._options if options is None else options)
         value = await guard.perform(call, fn, args, kwargs or {})
         return call.performed(value)
@@ -101,6 +103,7 @@ class Guarded:
         The timeout bounds the wait for each item of an async one, and only counts in a plain one. It is not repeated
         and does not fall back, because items have been given out; values cannot be sent into it.
         """
+        check_callable(fn)
         wrapper: Callable[..., Any]
         if inspect.isasyncgenfunction(fn):
 
@@ -148,20 +151,11 @@ class Guarded:
         """A view of the resource whose calls use these options; what is not given stays. See `CallOptions`.
 
         Raises:
-            ValueError: ``timeout``, ``model_tokens``, ``size`` or ``stale_for`` is not a positive number, or
-                ``max_wait`` not a number of at least 0. Times are seconds, as numbers.
+            ValueError: ``timeout``, ``model_tokens`` or ``stale_for`` is not a positive number, ``max_wait`` or
+                ``size`` not one of at least 0, a switch not True or False, ``healthy`` or ``fallback_fn`` not
+                callable, or ``fallback`` no name, list of names or False. Times are seconds, as numbers.
             UnknownResource: there is no such fallback.
         """
-        for name, value, least in (
-            ("timeout", timeout, None),
-            ("max_wait", max_wait, 0),
-            ("model_tokens", model_tokens, None),
-            ("size", size, 0),
-            ("stale_for", stale_for, None),
-        ):
-            _check_number(name, value, least)
-        for name in (fallback,) if isinstance(fallback, str) else fallback or ():
-            self._resource.lookup(name)
         given: dict[str, Any] = {
             "timeout": timeout,
             "max_wait": max_wait,
@@ -176,6 +170,9 @@ class Guarded:
             "healthy": healthy,
         }
         chosen = {name: value for name, value in given.items() if value is not None}
+        check_options(chosen)
+        for name in (fallback,) if isinstance(fallback, str) else fallback or ():
+            self._resource.lookup(name)
         if fallback_value is not UNSET:
             chosen["fallback_value"] = fallback_value
         return Guarded(self._resource, replace(self._options, **chosen))
@@ -382,13 +379,3 @@ class SlotContext:
 def _for_thread(options: CallOptions) -> CallOptions:
     """A blocking wait must not stop an event loop: there a plain caller starts now or is refused."""
     return replace(options, max_wait=0.0, retry=False) if running_loop() is not None else options
-
-
-def _check_number(name: str, value: object, least: float | None) -> None:
-    """``least`` may be reached; ``None`` means above zero."""
-    if value is None:
-        return
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    if not (number > 0 if least is None else number >= least) or math.isinf(number):
-        bound = "above 0" if least is None else f"of at least {least:g}"
-        raise ValueError(f"{name} must be a number {bound}, not {value!r}")
