@@ -253,7 +253,7 @@ class Gate:
                 used=answer.used,
                 advice=answer.detail,
             )
-        self.poke()
+        self.poke(answer.run)
         return answer
 
     async def _take_in(self, request: ChildRequest) -> Admission | Refusal:
@@ -272,7 +272,7 @@ class Gate:
             )
         )
         if not isinstance(answer, Refusal):
-            self.poke()
+            self.poke(answer.run)
         return answer
 
     async def cancel(self, run_id: str, *, tenant: str | None = None, detail: str = "cancelled") -> RunRecord | None:
@@ -291,12 +291,12 @@ class Gate:
         """Raise ceilings of an unfinished run, see `headgate.runs.raising`. ``None``: there is no such run."""
         return await raise_budget(self.store, self.bus, run_id, tenant=tenant, then=self.poke, **ceilings)
 
-    def poke(self) -> None:
-        """Tell the worker and the upkeep of this process that something new was stored."""
+    def poke(self, run: RunRecord | None = None) -> None:
+        """Tell the worker and the upkeep of this process that something new was stored: this run, if it is one."""
         if self.worker is not None:
             self.worker.poke()
         if self.upkeep is not None:
-            self.upkeep.poke()
+            self.upkeep.poke(run)
 
     async def ended(self, run_id: str, *, timeout_s: float | None = None) -> RunRecord:
         """Wait until a run has ended and return it.

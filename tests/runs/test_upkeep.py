@@ -111,6 +111,45 @@ def test_an_idle_house_looks_once_a_second_and_not_more(tmp_path: Path) -> None:
     on_bench(tmp_path, main)
 
 
+def test_a_run_that_comes_in_moves_the_next_look_and_costs_none(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        await bench.passes(5.0)
+        before = bench.store.statistics().operations
+        for _ in range(50):
+            run = await bench.get(await bench.submit(deadline_ms=bench.clock.now_ms() + 60_000))
+            bench.upkeep.poke(run)
+        assert bench.store.statistics().operations - before <= 110  # to store each and to read it
+        await bench.passes(0.4)
+        soon = await bench.get(await bench.submit(deadline_ms=bench.clock.now_ms() + 100))
+        bench.upkeep.poke(soon)
+        await bench.passes(0.11)
+        assert (await bench.get(soon.id)).state is RunState.EXPIRED
+
+    on_bench(tmp_path, main)
+
+
+def test_a_poke_while_it_looks_is_not_lost(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        expire, poked = bench.store.upkeep.expire, False
+
+        async def expiring(*, now_ms: int, limit: int) -> list[Moved]:
+            nonlocal poked
+            moved = await expire(now_ms=now_ms, limit=limit)
+            if not poked:
+                poked = True
+                overdue = await bench.submit(deadline_ms=bench.clock.now_ms())
+                bench.upkeep.poke(await bench.get(overdue))
+            return moved
+
+        bench.store.upkeep.expire = expiring  # type: ignore[method-assign]
+        bench.upkeep.poke()
+        await bench.passes(0.01)
+        assert poked
+        assert len(bench.told("run_expired")) == 1
+
+    on_bench(tmp_path, main)
+
+
 def test_upkeep_outlives_a_failing_store(tmp_path: Path) -> None:
     async def main(bench: Bench) -> None:
         expire, failures = bench.store.upkeep.expire, [StoreError("locked"), TypeError("a defect"), OSError("gone")]

@@ -3,7 +3,8 @@ ones wake, unanswered questions expire, and old runs are removed.
 
 Any number of processes may do this at once: every move is one atomic operation of the store, and whoever comes
 second finds nothing to do. It sleeps until the next due moment that the store knows, and looks again at least once
-a second, because other processes add due moments too.
+a second, because other processes add due moments too. A run that this process admits says when it is due (`poke`):
+that may move the next look, and costs none.
 
 A lease that ran out means that its holder vanished only if the holder could have extended it. When the store or
 this process stood still (a lock held elsewhere, a suspended machine, a clock set forward), the holders may have been
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from random import Random
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings, WhenFull
+from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
 from headgate.runs import approvals
 from headgate.store.protocols import Moved, Opening, Store
@@ -59,6 +62,8 @@ class Upkeep:
             if one.when_full is WhenFull.DELAY
         ]
         self._wake = asyncio.Event()
+        self._look_at = 0.0
+        """When it looks next, by the monotonic clock; while it looks, what it was told meanwhile."""
         self._task: asyncio.Task[None] | None = None
         self._prune_at = 0.0
         self._stuck_s = STUCK_S
@@ -80,9 +85,17 @@ class Upkeep:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def poke(self) -> None:
-        """A new due moment may have been stored: look now."""
-        self._wake.set()
+    def poke(self, run: RunRecord | None = None) -> None:
+        """This run was stored: look when it is due. Without a run: something may be due now, look now."""
+        wait_s = 0.0
+        if run is not None:
+            moments = [run.deadline_ms, run.queue_deadline_ms]
+            moments += [run.available_ms] if run.state is RunState.SUSPENDED else []
+            wait_s = min((one - self._clock.now_ms() for one in moments if one is not None), default=math.inf) / 1000
+        look_at = self._clock.monotonic() + wait_s
+        if look_at < self._look_at:
+            self._look_at = look_at
+            self._wake.set()
 
     async def do_due(self) -> int:
         """Do everything that is due now, once; how many runs and questions were moved."""
@@ -103,7 +116,9 @@ class Upkeep:
         self._tell("run_woken", woken)
         unanswered = await self._expire_questions(now_ms)
         if self._on_waiting is not None and (rescued or woken or unanswered):
+            look_at = self._look_at
             self._on_waiting()
+            self._look_at = look_at  # who is told may poke this upkeep as well, which knows it already
         return len(expired) + len(rescued) + len(woken) + unanswered
 
     def _answered(self) -> None:
@@ -117,7 +132,7 @@ class Upkeep:
 
     async def _keep(self) -> None:
         while True:
-            self._wake.clear()
+            self._look_at = math.inf
             try:
                 moved = await self.do_due()
                 await self._prune()
@@ -138,11 +153,14 @@ class Upkeep:
         return wait_s
 
     async def _sleep(self, wait_s: float) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        self._look_at = min(self._look_at, self._clock.monotonic() + wait_s)
+        while (left_s := self._look_at - self._clock.monotonic()) > 0:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
 
     async def _expire_questions(self, now_ms: int) -> int:
         escalations = approvals.escalations(self._settings)

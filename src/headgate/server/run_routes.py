@@ -221,7 +221,7 @@ class RunRoutes:
         answer = await self._gate.intake.replay(run_id, tenant=caller.tenant, assume=fields.get("assume"))
         if isinstance(answer, Refusal):
             return as_response(refused(answer))
-        self._gate.poke()
+        self._gate.poke(answer.run)
         return as_response(accepted(answer))
 
     async def _view(self, run_id: str, caller: Caller) -> dict[str, Any]:

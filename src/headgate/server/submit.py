@@ -33,7 +33,7 @@ class SubmitRun:
         answer = await self._gate.intake.submit(wanted)
         if isinstance(answer, Refusal):
             return refused(answer)
-        self._gate.poke()
+        self._gate.poke(answer.run)
         return accepted(answer)
 
 
