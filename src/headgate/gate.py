@@ -155,16 +155,14 @@ class Gate:
         """
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
-        opening = self._opening
         try:
-            await asyncio.shield(opening)
+            await asyncio.shield(self._opening)
         except Exception:
             self._opening = None
             raise
 
     async def _open(self) -> None:
-        store = await open_store(self.settings.store, mode=self._store_mode)
-        self._store = store
+        store = self._store = await open_store(self.settings.store, mode=self._store_mode)
         self._intake = Intake(
             self.settings,
             store,
@@ -376,6 +374,7 @@ class Gate:
             draining=self.draining,
             worker=None if self.worker is None else self.worker.statistics(),
             shadowed=self.metrics.series("headgate_shadow_refusals_total"),
+            registered=self.registry.names(),
         )
 
     def _controls_changed(self, in_force: InForce) -> None:

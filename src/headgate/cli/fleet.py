@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
@@ -85,6 +86,10 @@ def _set(one: Mapping[str, Any]) -> str:
         words.append("paused")
     elif one.get("thinned_to"):
         words.append(f"thinned to {one['thinned_to']:.0%}")
+    cooldown = one.get("cooldown")
+    if cooldown:
+        until = datetime.fromtimestamp(cooldown["until_ms"] / 1000, UTC).strftime("%H:%M:%S")
+        words.append(f"cooldown until {until} UTC, {duration(cooldown['left_s'])} more ({cooldown['why']})")
     override = one.get("override")
     if override:
         for name, value in (("limit", override.get("limit")), ("depth", override.get("depth"))):

@@ -7,7 +7,7 @@ resources, told as events, and handed to whoever asks for `in_force`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
@@ -16,10 +16,12 @@ from headgate.controls.rules import PauseRules, RuleEffect
 from headgate.controls.targets import check
 from headgate.guard.registry import Resources
 from headgate.intake.in_force import NOTHING, InForce
-from headgate.model.control import Control, ControlKind
+from headgate.model.control import ENDS_COOLDOWN, Control, ControlKind
 from headgate.observe.bus import EventBus
 from headgate.store.protocols import Store
 
+END_COOLDOWN_HEARD_MS = 10_000
+"""How long the word that ends a cooldown stands in the store: every process reads it about once a second."""
 RULE = "rule of "
 """How rules sign."""
 
@@ -47,6 +49,8 @@ class ControlBoard:
         self._rules = PauseRules(settings)
         self._stored: Sequence[Control] = ()
         self._effects: Sequence[RuleEffect] = ()
+        self._heard: Mapping[str, Control] = {}
+        """The words that ended cooldowns, by resource."""
         self.in_force: InForce = NOTHING
 
     async def refresh(self, store: Store) -> None:
@@ -56,7 +60,7 @@ class ControlBoard:
             StoreError: the store cannot be read; the rules and the ends of what is known are applied all the same.
         """
         try:
-            self._stored = await store.controls.all(now_ms=self._clock.now_ms())
+            self._stored = self._hear(await store.controls.all(now_ms=self._clock.now_ms()))
         finally:
             if self._rules.any:
                 self._effects = self._rules.look(self._resources.statistics(), now_s=self._clock.monotonic())
@@ -83,8 +87,32 @@ class ControlBoard:
         await self._reread(store)
         return [control for control in dropped if control is not None]
 
+    async def end_cooldown(self, store: Store, target: str, *, by: str, reason: str) -> bool:
+        """Let calls on a resource start again in the whole fleet, although the dependency asked for a pause; False if
+        there is no such resource. Nothing else may be overridden on it."""
+        if target not in {resource.scope for resource in self._resources.all()}:
+            return False
+        now_ms = self._clock.now_ms()
+        word = Control(target, ControlKind.OVERRIDE, reason, by, now_ms, now_ms + END_COOLDOWN_HEARD_MS)
+        await store.controls.put(word)
+        await self._reread(store)
+        return True
+
+    def _hear(self, controls: Sequence[Control]) -> Sequence[Control]:
+        """End cooldowns where that is new; the other controls."""
+        ended = {control.target: control for control in controls if control.words == ENDS_COOLDOWN}
+        for resource in self._resources.all() if ended else ():
+            word = ended.get(resource.scope)
+            if word is None or word == self._heard.get(resource.scope) or resource.statistics().cooldown is None:
+                continue
+            resource.end_cooldown()
+            what = {"target": resource.scope, "old": "cooldown", "new": "none"}
+            self._bus.emit("control_changed", **what, by=word.set_by, reason=word.reason)
+        self._heard = ended
+        return [control for control in controls if control.words != ENDS_COOLDOWN]
+
     async def _reread(self, store: Store) -> None:
-        self._stored = await store.controls.all(now_ms=self._clock.now_ms())
+        self._stored = self._hear(await store.controls.all(now_ms=self._clock.now_ms()))
         self._apply()
 
     def _apply(self) -> None:

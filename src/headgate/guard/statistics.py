@@ -84,6 +84,8 @@ class ResourceStatistics:
     """Nothing starts while there is one."""
     breaker_refuses: bool = False
     """The breaker turns calls away now; it is also ``open`` when its time has passed and nobody has probed yet."""
+    at_s: float = 0.0
+    """When this picture was taken, on the clock's monotonic scale; the moments in it are on the same."""
     would_refuse: Mapping[str, int] = field(default_factory=Tally)
     """Calls that were let through and that a limit in shadow mode would have refused, by reason."""
     cooldown: Cooldown | None = None
@@ -170,6 +172,7 @@ def snapshot(
         override=controls.overridden(now),
         pause=pause,
         breaker_refuses=breaker is not None and breaker.refuses(now),
+        at_s=now,
         would_refuse=Tally(counts.refusals.shadowed),
         cooldown=evidence.cooldown(now),
         retry_budget=evidence.retry_budget.balance(now),

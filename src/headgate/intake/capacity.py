@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from headgate.config.settings import GateSettings, LimitAmounts, LimitRule
+from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, WorkflowSettings
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
 from headgate.model.control import Control, ControlKind
@@ -25,9 +25,11 @@ def capacity_report(
     draining: bool,
     worker: DataclassInstance | None,
     shadowed: Mapping[tuple[str, ...], float],
+    registered: Collection[str] = (),
 ) -> dict[str, Any]:
     """Everything that bounds work, with its use. Times are milliseconds or seconds as the names end.
 
+    ``registered`` are the workflows that exist in code, also without settings.
     ``shadowed`` is (scope, reason) → what limits in shadow mode would have refused in this process.
     """
     pressure = outlook.pressure
@@ -46,8 +48,11 @@ def capacity_report(
         },
         "runs": {**outlook.overview.states, "dead": outlook.overview.dead},
         "lanes": [_lane(name, settings, outlook) for name in settings.lanes],
-        "workflows": [_workflow(name, settings, outlook) for name in settings.workflows],
-        "resources": [_resource(one, settings, outlook) for one in resources.values()],
+        "workflows": [
+            _workflow(name, settings, outlook)
+            for name in (*settings.workflows, *sorted(set(registered) - set(settings.workflows)))
+        ],
+        "resources": [_resource(one, settings, outlook, now_ms) for one in resources.values()],
         "limits": [_limit(rule, outlook) for rule in settings.limits],
         "shadow": [
             {"scope": scope, "reason": reason, "would_refuse": round(count)}
@@ -90,8 +95,16 @@ def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]
     }
 
 
+def _settings_of(name: str, settings: GateSettings) -> WorkflowSettings:
+    """The settings of a workflow; the defaults, as at intake, for one that has none."""
+    known = settings.workflows.get(name)
+    if known is not None:
+        return known
+    return WorkflowSettings(lane="standard" if "standard" in settings.lanes else tuple(settings.lanes)[-1])
+
+
 def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
-    workflow = settings.workflows[name]
+    workflow = _settings_of(name, settings)
     queue = outlook.queue(workflow=name)
     return {
         "name": name,
@@ -114,7 +127,7 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
     }
 
 
-def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
+def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook, now_ms: int) -> dict[str, Any]:
     declared = {**settings.tools, **settings.models, **settings.stages}[one.name]
     paused = _control(outlook, f"resource:{one.name}", ControlKind.PAUSE)
     if paused is None and one.pause is not None:
@@ -145,6 +158,15 @@ def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook)
         "refused": dict(one.refused),
         "would_refuse": dict(one.would_refuse),
         "paused": paused,
+        "cooldown": None
+        if one.cooldown is None
+        else {
+            "why": one.cooldown.why,
+            "left_s": round(one.cooldown.until - one.at_s, 1),
+            "until_ms": now_ms + round(1000 * (one.cooldown.until - one.at_s)),
+        },
+        "retry_budget": round(one.retry_budget, 1),
+        "model_tokens": [room._asdict() for room in one.token_rooms],
         "override": _control(outlook, f"resource:{one.name}", ControlKind.OVERRIDE),
         "pressure": round(one.pressure, 3),
     }

@@ -12,6 +12,10 @@ from enum import StrEnum
 WINDOWS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
 
 
+ENDS_COOLDOWN = "cooldown ended"
+"""The words of an override without numbers: processes that read it end the cooldown of its resource, once."""
+
+
 class ControlKind(StrEnum):
     """A target has at most one control of each kind."""
 
@@ -56,7 +60,7 @@ class Control:
             parts.append(f"rate {self.rate_amount:g}/{window}")
         if self.depth_to is not None:
             parts.append(f"depth {self.depth_to}")
-        return ", ".join(parts)
+        return ", ".join(parts) or ENDS_COOLDOWN
 
 
 @dataclass(frozen=True, slots=True)

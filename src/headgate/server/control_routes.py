@@ -82,7 +82,8 @@ class ControlRoutes:
         caller = caller_of(request, Right.CONTROL)
         gate = self._gate
         dropped = await gate.controls.drop(gate.store, target, _KINDS, by=caller.label, reason=wanted.reason)
-        if not dropped:
+        cooled = await gate.controls.end_cooldown(gate.store, target, by=caller.label, reason=wanted.reason)
+        if not dropped and not cooled:
             raise ProblemError(problem(404, Reason.NOT_FOUND, f"nothing is set by hand on {target[:100]!r}"))
         return self._state(target)
 
