@@ -100,6 +100,10 @@ def _default_advice(refusal: Overloaded) -> str:
     return f"{begun}. Do something else first, or try again in {wait} s; do not repeat it sooner."
 
 
+class UnknownTarget(HeadgateError):
+    """Something is to be set by hand on what does not exist; the message names what is alike."""
+
+
 class Rejected(Overloaded):
     """A run was refused at intake, before anything was stored."""
 

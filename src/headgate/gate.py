@@ -202,6 +202,7 @@ class Gate:
                 owner=self.owner,
                 pressure=lambda: self.outlook.pressure.level,
                 held_back=lambda: self.controls.in_force.held_back,
+                effective=lambda: self.controls.settings,
                 door=self._take_in,
             )
             await self.worker.start()

@@ -86,7 +86,7 @@ def test_what_is_set_is_listed_with_the_record(
     assert run(["controls", "lane:background"]) == 0
     assert seen == [("GET", "/v1/controls", {"limit": "10", "target": "lane:background"})]
     shown = capsys.readouterr().out
-    assert "lane:background  paused  reset  ann  night" in shown
+    assert "lane:background  paused  -         reset  ann  night" in shown
     assert "\x1b" not in shown
     service({"controls": [], "changes": []})
     assert run(["controls"]) == 0

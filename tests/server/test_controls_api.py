@@ -98,12 +98,17 @@ def test_the_record_says_who_what_and_why() -> None:
         ("resource:github", {"pause": True}, ["reason"]),
         ("resource:github", {"reason": "x"}, ["pause"]),
         ("resource:github", {"pause": "yes", "reason": "x"}, ["pause", "pause"]),
-        ("resource:github", {"limit": True, "reason": "x"}, ["limit", "pause"]),
+        ("resource:github", {"limit": True, "reason": "x"}, ["limit"]),
         ("resource:github", {"limit": 0, "reason": "x"}, ["limit"]),
-        ("resource:github", {"rate": "fast", "expires": 30, "reason": "x"}, ["rate", "expires", "pause"]),
-        ("resource:gitub", {"limit": 3, "reason": "x"}, ["target"]),
+        ("resource:github", {"rate": "fast", "expires": 30, "reason": "x"}, ["rate", "expires"]),
         ("github", {"pause": True, "reason": "x"}, ["target"]),
         ("limit:few", {"pause": True, "reason": "x"}, ["pause"]),
+        ("resource:github", {"share": "30%", "reason": "x"}, ["share"]),
+        ("resource:github", {"weight": "1", "reason": "x"}, ["weight"]),
+        ("fleet", {"shed_at": 70, "reason": "x"}, ["shed_at"]),
+        ("budget", {"limit": 70, "reason": "x"}, ["target"]),
+        ("lane:standard", {"max_age": "soon", "reason": "x"}, ["max_age"]),
+        ("limit:few", {"model_tokens": "1/min", "reason": "x"}, ["model_tokens"]),
         ("resource:github", {"puase": True, "reason": "x"}, ["puase"]),
     ],
 )
@@ -113,6 +118,32 @@ def test_mistakes_are_told_and_nothing_is_set(target: str, body: Any, fields: li
         assert response.status_code == 400
         assert [one["field"] for one in response.json()["errors"]] == fields
         assert (await service.get("/v1/controls")).json() == {"controls": [], "changes": []}
+
+    with_service(act, **TOOLS)
+
+
+def test_what_does_not_exist_is_not_found_and_what_is_near_is_named() -> None:
+    async def act(service: Service) -> None:
+        response = await put(service, "resource:gitub", {"limit": 3, "reason": "x"})
+        assert (response.status_code, response.json()["reason"]) == (404, "not_found")
+        assert "did you mean 'github'?" in response.json()["detail"]
+
+    with_service(act, **TOOLS)
+
+
+def test_the_declared_number_stays_visible_and_names_may_hold_a_slash() -> None:
+    async def act(service: Service) -> None:
+        assert (await service.submit(tenant="a/b")).status_code == 202
+        paused = await put(service, "tenant:a%2Fb", {"pause": True, "reason": "x"})
+        assert (paused.status_code, paused.json()["target"]) == (200, "tenant:a/b")
+        lane = await put(service, "lane:standard", {"share": "10%", "max_age": "5m", "reason": "x"})
+        (one,) = lane.json()["controls"]
+        assert (one["sets"], one["declared"]) == ("max age 300s, share 10%", "max age none, share 30%")
+        limit = await put(service, "limit:few", {"rate": "5/min", "reason": "x"})
+        assert limit.json()["controls"][0]["declared"] == "rate 100/min"
+        fleet = await put(service, "fleet", {"shed_at": "70%", "reason": "x"})
+        (one,) = ControlState.model_validate(fleet.json()).controls
+        assert (one.shed_at, one.declared) == (0.7, "shed at 85%")
 
     with_service(act, **TOOLS)
 

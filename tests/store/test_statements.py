@@ -16,6 +16,7 @@ NOT_HOT = {
     "recounted_queues": "repair: counts every run anew",
     "started_counts": "repair",
     "drop_queue_numbers": "repair",
+    "tenants_seen": "when somebody sets something on a tenant by hand; reads one row per workflow and tenant",
     "controls_in_force": "few, set by operators; read once a second",
     "drop_controls_that_ended": "few, set by operators",
     "control_changes": "the newest of the record, backwards by its key",

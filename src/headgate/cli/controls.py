@@ -11,14 +11,17 @@ from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
 from headgate.cli.screen import as_json, clean, first_line, moment, table
 
 Target = Annotated[
-    str, typer.Argument(metavar="TARGET", help="resource:NAME, lane:NAME, workflow:NAME or (override) limit:NAME.")
+    str,
+    typer.Argument(
+        metavar="TARGET", help="resource:, lane:, workflow: or tenant:NAME; override also limit:, budget:NAME, fleet."
+    ),
 ]
 Reason = Annotated[str, typer.Option(help="Why, in words for others; it is recorded.")]
 For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Over by itself after this, e.g. 30m.")]
 
 
 def pause(target: Target, reason: Reason, expires: For = None, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
-    """Stop a resource, lane or workflow everywhere. Runs are still queued within their bounds."""
+    """Stop a resource, lane, workflow or tenant everywhere. Runs are still queued within their bounds."""
     with service(url, api_key) as client:
         _show_state(client.control(target, pause=True, reason=reason, expires=expires))
 
@@ -33,19 +36,29 @@ def override(
     target: Target,
     reason: Reason,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Resources: calls in flight; limits: unfinished runs.")
+        int | None, typer.Option(min=1, help="Resources: calls in flight; limits: unfinished runs; budgets.")
     ] = None,
-    rate: Annotated[str | None, typer.Option(help="Resources: calls, limits: runs, e.g. 100/min.")] = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Workflows: runs that may wait.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Resources: calls; limits: runs; budgets; e.g. 100/min.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Workflows and lanes: runs that may wait.")] = None,
+    max_age: Annotated[str | None, typer.Option(help="Workflows and lanes: the longest wait, e.g. 10m.")] = None,
+    share: Annotated[str | None, typer.Option(help="Lanes: part of the worker slots, e.g. 30%.")] = None,
+    weight: Annotated[float | None, typer.Option(help="Tenants: the share beside other tenants.")] = None,
+    shed_at: Annotated[str | None, typer.Option(help="fleet: sheds sheddable lanes from this pressure.")] = None,
+    model_tokens: Annotated[str | None, typer.Option(help="Models, and limits that count them: 1M/min.")] = None,
     expires: For = None,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
 ) -> None:
     """Use other numbers than the declared ones, in place of an earlier override of the target."""
-    if limit is None and rate is None and depth is None:
-        raise typer.BadParameter("give --limit, --rate or --depth", param_hint="override")
+    numbers: dict[str, Any] = {
+        "limit": limit, "rate": rate, "depth": depth, "max_age": max_age, "share": share, "weight": weight,
+        "shed_at": shed_at, "model_tokens": model_tokens,
+    }  # fmt: skip
+    if all(value is None for value in numbers.values()):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in numbers)
+        raise typer.BadParameter(f"give one of {names}", param_hint="override")
     with service(url, api_key) as client:
-        _show_state(client.control(target, limit=limit, rate=rate, depth=depth, reason=reason, expires=expires))
+        _show_state(client.control(target, reason=reason, expires=expires, **numbers))
 
 
 def reset(target: Target, reason: Reason = "reset", url: Url = DEFAULT_URL, api_key: Key = None) -> None:
@@ -68,9 +81,16 @@ def controls(
         as_json(found)
         return
     table(
-        ("TARGET", "SETS", "UNTIL", "BY", "REASON"),
+        ("TARGET", "SETS", "DECLARED", "UNTIL", "BY", "REASON"),
         [
-            (one["target"], one["sets"], moment(one["until"]) or "reset", one["by"], first_line(one["reason"]))
+            (
+                one["target"],
+                one["sets"],
+                one.get("declared"),
+                moment(one["until"]) or "reset",
+                one["by"],
+                first_line(one["reason"]),
+            )
             for one in found["controls"]
         ],
         empty="nothing is set by hand",

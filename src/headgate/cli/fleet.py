@@ -92,11 +92,13 @@ def _set(one: Mapping[str, Any]) -> str:
         words.append(f"cooldown until {until} UTC, {duration(cooldown['left_s'])} more ({cooldown['why']})")
     override = one.get("override")
     if override:
-        for name, value in (("limit", override.get("limit")), ("depth", override.get("depth"))):
-            if value is not None:
-                words.append(f"{name} {value}")
-        if override.get("rate"):
-            words.append(f"rate {override['rate']['amount']:g} per {_window(override['rate']['window_s'])}")
+        numbers = ("limit", "depth", "max_age_s", "share", "weight", "shed_at")
+        words += [f"{name} {override[name]:g}" for name in numbers if override.get(name) is not None]
+        words += [
+            f"{name} {override[name]['amount']:g} per {_window(override[name]['window_s'])}"
+            for name in ("rate", "model_tokens")
+            if override.get(name)
+        ]
     return ", ".join(words) or " "
 
 

@@ -271,14 +271,32 @@ class AsyncClient:
         limit: int | None = None,
         rate: str | None = None,
         depth: int | None = None,
+        max_age: str | None = None,
+        share: str | None = None,
+        weight: float | None = None,
+        shed_at: str | None = None,
+        model_tokens: str | None = None,
         expires: str | None = None,
     ) -> dict[str, Any]:
         """Pause, resume (``pause=False``) or override a target in the whole fleet.
 
-        Targets are ``resource:…``, ``lane:…``, ``workflow:…`` and ``limit:…``; ``rate`` is such as ``"100/min"``,
-        ``expires`` such as ``"30m"``.
+        Targets are ``resource:…``, ``lane:…``, ``workflow:…``, ``tenant:…``, ``limit:…``, ``budget:…`` and
+        ``fleet``. Numbers are written as in the configuration: ``rate="100/min"``, ``max_age="10m"``,
+        ``share="30%"``, ``expires="30m"``.
         """
-        wish = {"pause": pause, "limit": limit, "rate": rate, "depth": depth, "reason": reason, "expires": expires}
+        wish = {
+            "pause": pause,
+            "limit": limit,
+            "rate": rate,
+            "depth": depth,
+            "max_age": max_age,
+            "share": share,
+            "weight": weight,
+            "shed_at": shed_at,
+            "model_tokens": model_tokens,
+            "reason": reason,
+            "expires": expires,
+        }
         answer: dict[str, Any] = await self._send(calls.control(target, wish))
         return answer
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
-from headgate.config.units import Rate
 from headgate.controls.rules import PauseRules, RuleEffect
-from headgate.controls.targets import check
+from headgate.controls.targets import check, known_targets
 from headgate.guard.registry import Resources
+from headgate.intake.effective import rate_of
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.model.control import ENDS_COOLDOWN, Control, ControlKind
 from headgate.observe.bus import EventBus
@@ -52,6 +52,8 @@ class ControlBoard:
         self._heard: Mapping[str, Control] = {}
         """The words that ended cooldowns, by resource."""
         self.in_force: InForce = NOTHING
+        self.settings = settings
+        """As declared, with what is set by hand in its place."""
 
     async def refresh(self, store: Store) -> None:
         """Read what is set by hand, look at the rules, and apply what has changed.
@@ -70,10 +72,14 @@ class ControlBoard:
         """Set them for the whole fleet: here at once, elsewhere within about a second.
 
         Raises:
-            InvalidRequest: one does not fit its target, or there is no such target; nothing is set.
+            InvalidRequest: one does not fit its target; nothing is set. UnknownTarget: there is no such target.
         """
         for control in controls:
-            check(control, self._settings, workflows=self._workflows())
+            known = known_targets(self._settings, self._workflows())
+            what, _, name = control.target.partition(":")
+            if what == "tenant" and name not in known["tenant"]:
+                known["tenant"] = [*known["tenant"], *await store.controls.tenants(name)]
+            check(control, self._settings, known)
         for control in controls:
             await store.controls.put(control)
         await self._reread(store)
@@ -121,6 +127,8 @@ class ControlBoard:
         if after == before:
             return
         self.in_force = after
+        self.settings = after.effective(self._settings)
+        self._resources.use(self.settings, after.model_tokens)
         for kind in (ControlKind.OVERRIDE, ControlKind.PAUSE):
             for target in sorted({*_of(before, kind), *_of(after, kind)}):
                 old, new = before.of(target, kind), after.of(target, kind)
@@ -179,13 +187,10 @@ class ControlBoard:
                 resource.resume()
             else:
                 resource.pause(control.reason, until)
-        elif control is None:
+        elif control is None or (control.limit_to is None and rate_of(control) is None):
             resource.reset()
         else:
-            rate = None
-            if control.rate_amount is not None and control.rate_window_s is not None:
-                rate = Rate(control.rate_amount, control.rate_window_s)
-            resource.override(limit=control.limit_to, rate=rate, reason=control.reason, until=until)
+            resource.override(limit=control.limit_to, rate=rate_of(control), reason=control.reason, until=until)
 
     def _tell(self, target: str, old: Control | None, new: Control | None) -> None:
         told = new or old

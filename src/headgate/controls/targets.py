@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from headgate.config.settings import GateSettings
 from headgate.config.words import did_you_mean
-from headgate.errors import InvalidRequest
+from headgate.errors import InvalidRequest, UnknownTarget
+from headgate.intake.effective import FLOWS, PLACES
 from headgate.model.control import Control, ControlKind
 
 REASON_MAX = 500
-_LIMIT_MOST = 100_000
-_DEPTH_MOST = 10_000_000
+FORMS = "resource:NAME, lane:NAME, workflow:NAME, tenant:NAME, limit:NAME, limit:NAME@TENANT, budget:NAME or fleet"
+_PAUSABLE = ("resource", "lane", "workflow", "tenant")
 _OVERRIDABLE = {
     "resource": ("limit", "rate"),
-    "workflow": ("depth",),
-    "limit": ("rate", "limit"),
-    "lane": (),
+    "model": ("limit", "rate", "model_tokens"),
+    "workflow": ("depth", "max_age"),
+    "lane": ("share", "depth", "max_age"),
+    "limit": ("rate", "limit", "model_tokens"),
+    "tenant": ("weight",),
+    "budget": ("limit",),
+    "budget rate": ("rate",),
+    "fleet": ("shed_at",),
 }
+_MOST = {"limit": 100_000, "depth": 10_000_000, "bytes": 1 << 60}
 
 
-def check(control: Control, settings: GateSettings, *, workflows: Collection[str]) -> None:
-    """Refuse what cannot be applied. ``workflows`` are those that exist in code alone.
+def known_targets(settings: GateSettings, workflows: Collection[str]) -> dict[str, Collection[str]]:
+    """The names of every kind of target. ``workflows`` are those that exist in code alone; tenants are those that
+    are declared."""
+    budget = settings.budget
+    return {
+        "resource": [*settings.tools, *settings.models, *settings.stages],
+        "lane": list(settings.lanes),
+        "workflow": [*settings.workflows, *workflows],
+        "tenant": list(settings.tenants),
+        "limit": [rule.name for rule in settings.limits if rule.name is not None],
+        "budget": [name for name in (*PLACES, *FLOWS) if getattr(budget, name) is not None],
+        "fleet": [""],
+    }
+
+
+def check(control: Control, settings: GateSettings, known: Mapping[str, Collection[str]]) -> None:
+    """Refuse what cannot be applied.
 
     Raises:
-        InvalidRequest: everything that is wrong with it.
+        InvalidRequest: everything that is wrong with it. UnknownTarget: there is nothing of that name.
     """
     problems = []
-    target_problem = _target(control.target, settings, workflows)
-    if target_problem:
-        problems.append(("target", target_problem))
-    what = control.target.partition(":")[0]
-    if control.kind is ControlKind.PAUSE and what == "limit":
-        problems.append(("pause", "a limit cannot be paused; override its rate, or pause a lane or a workflow"))
-    if control.kind is ControlKind.OVERRIDE and what in _OVERRIDABLE:
-        problems += _numbers(control, what)
+    form_problem = _form(control.target, settings, known)
+    if form_problem:
+        problems.append(("target", form_problem))
+    else:
+        _exists(control.target, known)
+        what = _what(control.target, settings)
+        if control.kind is ControlKind.PAUSE and what not in ("model", *_PAUSABLE):
+            problems.append(("pause", "only a resource, a lane, a workflow or a tenant can be paused"))
+        if control.kind is ControlKind.OVERRIDE:
+            problems += _numbers(control, what, settings)
     if not control.reason.strip():
         problems.append(("reason", "is required: say why, in words for others"))
     elif len(control.reason) > REASON_MAX:
@@ -45,43 +69,71 @@ def check(control: Control, settings: GateSettings, *, workflows: Collection[str
         raise InvalidRequest(problems)
 
 
-def _target(target: str, settings: GateSettings, workflows: Collection[str]) -> str | None:
-    what, _, name = target.partition(":")
-    known: dict[str, Collection[str]] = {
-        "resource": [*settings.tools, *settings.models, *settings.stages],
-        "lane": list(settings.lanes),
-        "workflow": [*settings.workflows, *workflows],
-        "limit": [rule.name for rule in settings.limits if rule.name is not None],
+def numbers_of(control: Control) -> dict[str, float]:
+    """What an override sets, by the names that people use; of rates the amount."""
+    numbers = {
+        "limit": control.limit_to,
+        "rate": control.rate_amount,
+        "depth": control.depth_to,
+        "max_age": control.age_s,
+        "share": control.share,
+        "weight": control.weight,
+        "shed_at": control.shed_at,
+        "model_tokens": control.tokens_amount,
     }
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _what(target: str, settings: GateSettings) -> str:
+    what, _, name = target.partition(":")
+    if what == "resource" and name in settings.models:
+        return "model"
+    return "budget rate" if what == "budget" and name in FLOWS else what
+
+
+def _form(target: str, settings: GateSettings, known: Mapping[str, Collection[str]]) -> str | None:
+    what, _, name = target.partition(":")
+    if what not in known or (not name and target != "fleet"):
+        return f"must be {FORMS}"
     if what == "limit":
         name, of_tenant, tenant = name.partition("@")
         rule = next((rule for rule in settings.limits if rule.name == name), None)
         if rule is not None and of_tenant and not (tenant and rule.of_tenant):
             return f"limit:NAME@TENANT needs a limit per tenant or user, and {name!r} is shared by tenants"
-    if what not in known or not name:
-        return "must be resource:NAME, lane:NAME, workflow:NAME, limit:NAME or limit:NAME@TENANT"
-    if name in known[what]:
-        return None
-    kind = "named limit" if what == "limit" else what
-    return f"there is no {kind} {name!r}{did_you_mean(name, known[what])}"
+    return None
 
 
-def _numbers(control: Control, what: str) -> list[tuple[str, str]]:
-    given = {"limit": control.limit_to, "rate": control.rate_amount, "depth": control.depth_to}
-    fitting = _OVERRIDABLE[what]
+def _exists(target: str, known: Mapping[str, Collection[str]]) -> None:
+    what, _, name = target.partition(":")
+    if what == "limit":
+        name = name.partition("@")[0]
+    if name not in known[what]:
+        kind = {"limit": "named limit", "budget": "declared budget of the fleet"}.get(what, what)
+        raise UnknownTarget(f"there is no {kind} {name[:100]!r}{did_you_mean(name, list(known[what])[:1000])}")
+
+
+def _numbers(control: Control, what: str, settings: GateSettings) -> list[tuple[str, str]]:
+    given, fitting = numbers_of(control), _OVERRIDABLE[what]
     problems = [
-        (name, f"does not belong to a {what}; {_fitting(what)}")
-        for name, value in given.items()
-        if value is not None and name not in fitting
+        (name, f"does not belong to {control.target}; {_fitting(what)}") for name in given if name not in fitting
     ]
-    if not problems and all(given[name] is None for name in fitting):
+    if not problems and not given:
         problems.append(("target", _fitting(what)))
-    for name, value, most in (("limit", control.limit_to, _LIMIT_MOST), ("depth", control.depth_to, _DEPTH_MOST)):
-        if value is not None and not 1 <= value <= most:
+    for name in ("limit", "depth"):
+        most = _MOST["bytes" if control.target == "budget:memory" else name]
+        if name in given and not 1 <= given[name] <= most:
             problems.append((name, f"must be 1 to {most}; to let nothing through, pause it"))
+    for name, top in (("share", 1.0), ("shed_at", 1.0), ("weight", 1000.0)):
+        if name in given and not 0 < given[name] <= top:
+            problems.append((name, f"must be above 0 and at most {top:g}"))
+    if what == "limit" and "model_tokens" in given:
+        rule = next(one for one in settings.limits if one.name == control.target[6:].partition("@")[0])
+        if rule.amounts.model_tokens is None:
+            problems.append(("model_tokens", f"the limit {rule.name!r} does not count model tokens"))
     return problems
 
 
 def _fitting(what: str) -> str:
     fitting = _OVERRIDABLE[what]
-    return f"a {what} takes {' and '.join(fitting)}" if fitting else f"a {what} can only be paused"
+    words = {"model": "a model", "fleet": "the fleet", "budget rate": "this budget"}.get(what, f"a {what}")
+    return f"{words} takes {' and '.join(fitting)}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings, ModelSettings, ResourceSettings
+from headgate.config.units import Rate
 from headgate.errors import UnknownResource
 from headgate.guard.fleet import FleetSlots
 from headgate.guard.model_tokens import Buckets, KeyedLimits, TokenHolds, wish
@@ -16,6 +17,7 @@ from headgate.guard.retries import SharedRunRetries
 from headgate.guard.statistics import ResourceStatistics
 from headgate.guard.turnstile import Turnstile
 from headgate.observe.bus import EventBus
+from headgate.policy.token_bucket import RateTake
 
 
 class Resources:
@@ -34,6 +36,7 @@ class Resources:
         if settings.budget.tool_calls is not None:
             self._tool_calls = FleetSlots(settings.budget.tool_calls)
         self._by_name: dict[str, Resource] = {}
+        self._tokens: dict[str, TokenHolds] = {}
         kinds: tuple[tuple[str, Iterable[tuple[str, ResourceSettings]]], ...] = (
             ("tool", settings.tools.items()),
             ("model", settings.models.items()),
@@ -76,6 +79,21 @@ class Resources:
             resource.reap()
             resource.turnstile.watch(memory_pressure)
 
+    def use(self, settings: GateSettings, of_limit: Callable[[str | None, Rate, str | None], Rate]) -> None:
+        """From now on, with the numbers of these settings for what resources share: model tokens, tool calls in
+        flight, weights of tenants. ``of_limit`` tells the model tokens of a named limit, given the declared ones,
+        for a tenant. Names and kinds of resources stay those that the gate was made with."""
+        self._budget = settings.budget
+        self._keyed.rate_of = of_limit
+        self._weights.clear()
+        self._weights.update({name: tenant.weight for name, tenant in settings.tenants.items()})
+        if self._tool_calls is not None and settings.budget.tool_calls is not None:
+            self._tool_calls.limit = settings.budget.tool_calls
+            self._tool_calls.tell()
+        for name, tokens in self._tokens.items():
+            tokens.use(self._shared_tokens(name, settings.models[name]))
+            self._by_name[name].turnstile.pump()
+
     def close(self) -> None:
         """Let idle threads end. Resources can be used again afterwards."""
         for resource in self._by_name.values():
@@ -84,12 +102,9 @@ class Resources:
     def _build(self, name: str, kind: str, settings: ResourceSettings) -> Resource:
         tokens: TokenHolds | None = None
         if isinstance(settings, ModelSettings):
-            shared = []
-            if settings.model_tokens is not None:
-                shared.append(wish(f"resource:{name}", f"resource:{name}", settings.model_tokens))
-            if self._budget.model_tokens is not None:
-                shared.append(wish("fleet", "fleet", self._budget.model_tokens))
+            shared = self._shared_tokens(name, settings)
             tokens = TokenHolds(settings.tokens_per_call, shared=shared, buckets=self._buckets, keyed=self._keyed)
+            self._tokens[name] = tokens
         turnstile = Turnstile(
             name,
             kind,
@@ -103,3 +118,12 @@ class Resources:
             run_retries=self._run_retries,
         )
         return Resource(turnstile, settings, clock=self._clock, rng=self._rng, lookup=self.get)
+
+    def _shared_tokens(self, name: str, settings: ModelSettings) -> tuple[RateTake, ...]:
+        """The buckets of model tokens that all calls of a model share."""
+        shared = []
+        if settings.model_tokens is not None:
+            shared.append(wish(f"resource:{name}", f"resource:{name}", settings.model_tokens))
+        if self._budget.model_tokens is not None:
+            shared.append(wish("fleet", "fleet", self._budget.model_tokens))
+        return tuple(shared)

@@ -44,7 +44,9 @@ def capacity_report(
             "memory": round(pressure.memory, 3),
             "resources": round(pressure.resources, 3),
             "shedding": outlook.shedding,
-            "shed_at": settings.shed_at,
+            "shed_at": outlook.settings.shed_at,
+            "base_shed_at": settings.shed_at,
+            "override": _control(outlook, "fleet", ControlKind.OVERRIDE),
         },
         "runs": {**outlook.overview.states, "dead": outlook.overview.dead},
         "lanes": [_lane(name, settings, outlook) for name in settings.lanes],
@@ -53,6 +55,7 @@ def capacity_report(
             for name in (*settings.workflows, *sorted(set(registered) - set(settings.workflows)))
         ],
         "resources": [_resource(one, settings, outlook, now_ms) for one in resources.values()],
+        "tenants": _tenants(settings, outlook),
         "limits": [_limit(rule, outlook) for rule in settings.limits],
         "shadow": [
             {"scope": scope, "reason": reason, "would_refuse": round(count)}
@@ -78,12 +81,17 @@ def _forecasts(outlook: Outlook) -> dict[str, Any]:
 
 
 def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
-    lane = settings.lanes[name]
+    lane, now = settings.lanes[name], outlook.settings.lanes[name]
     queue = outlook.queue(lane=name)
     return {
         "name": name,
-        "share": lane.share,
-        "max_wait_s": lane.max_wait,
+        "share": now.share,
+        "base_share": lane.share,
+        "max_wait_s": now.max_wait,
+        "base_max_wait_s": lane.max_wait,
+        "depth_limit": now.depth,
+        "base_depth_limit": lane.depth,
+        "override": _control(outlook, f"lane:{name}", ControlKind.OVERRIDE),
         "paused": _control(outlook, f"lane:{name}", ControlKind.PAUSE),
         "thinned_to": outlook.in_force.thinned.get(name),
         "sheddable": lane.sheddable,
@@ -116,7 +124,8 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
             "per_tenant": workflow.queue.per_tenant,
             "bytes": queue.bytes if queue else 0,
             "bytes_limit": workflow.queue.bytes,
-            "max_age_s": workflow.queue.max_age,
+            "max_age_s": _settings_of(name, outlook.settings).queue.max_age,
+            "base_max_age_s": workflow.queue.max_age,
         },
         "running": queue.running if queue else 0,
         "starts_per_s": _rounded(outlook.rate(workflow=name)),
@@ -125,6 +134,22 @@ def _workflow(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, 
         "paused": _control(outlook, f"workflow:{name}", ControlKind.PAUSE),
         "override": _control(outlook, f"workflow:{name}", ControlKind.OVERRIDE),
     }
+
+
+def _tenants(settings: GateSettings, outlook: Outlook) -> list[dict[str, Any]]:
+    """Those that are declared, or on which something is set by hand."""
+    in_force, now = outlook.in_force, outlook.settings
+    by_hand = {target[7:] for target in (*in_force.pauses, *in_force.overrides) if target.startswith("tenant:")}
+    return [
+        {
+            "name": name,
+            "weight": now.tenants[name].weight if name in now.tenants else 1.0,
+            "base_weight": settings.tenants[name].weight if name in settings.tenants else 1.0,
+            "paused": _control(outlook, f"tenant:{name}", ControlKind.PAUSE),
+            "override": _control(outlook, f"tenant:{name}", ControlKind.OVERRIDE),
+        }
+        for name in sorted({*settings.tenants, *by_hand})
+    ]
 
 
 def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook, now_ms: int) -> dict[str, Any]:
@@ -182,7 +207,19 @@ def control_report(control: Control) -> dict[str, Any]:
     rate = None
     if control.rate_amount is not None:
         rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
-    numbers = {"limit": control.limit_to, "rate": rate, "depth": control.depth_to}
+    tokens = None
+    if control.tokens_amount is not None:
+        tokens = {"amount": control.tokens_amount, "window_s": control.tokens_window_s}
+    numbers = {
+        "limit": control.limit_to,
+        "rate": rate,
+        "depth": control.depth_to,
+        "max_age_s": control.age_s,
+        "share": control.share,
+        "weight": control.weight,
+        "shed_at": control.shed_at,
+        "model_tokens": tokens,
+    }
     return {
         "reason": control.reason,
         "by": control.set_by,
@@ -212,7 +249,7 @@ def _amounts(amounts: LimitAmounts) -> dict[str, Any]:
 
 
 def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
-    budget = settings.budget
+    base, budget = settings.budget, outlook.settings.budget
     running = outlook.overview.states.get("running", 0)
     report: dict[str, Any] = {}
     if budget.runs is not None:
@@ -222,11 +259,16 @@ def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
         report["memory"]["held"] = outlook.held.get(MEMORY, 0)
     if budget.tool_calls is not None:
         report["tool_calls"] = {"limit": budget.tool_calls, "held": outlook.held.get(TOOL_CALLS, 0)}
-    if budget.model_tokens is not None:
-        rate = budget.model_tokens
-        report["model_tokens"] = {"limit": rate.amount, "window_s": rate.window_s}
-    if budget.money is not None:
-        report["money"] = {"limit": budget.money.amount, "window_s": budget.money.window_s}
+    for unit in ("model_tokens", "money"):
+        rate = getattr(budget, unit)
+        if rate is not None:
+            report[unit] = {"limit": rate.amount, "window_s": rate.window_s}
+    for unit, one in report.items():
+        override = _control(outlook, f"budget:{unit}", ControlKind.OVERRIDE)
+        if override is not None:
+            declared = getattr(base, unit)
+            one["base_limit"] = declared if isinstance(declared, int) else declared.amount
+            one["override"] = override
     return report
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headgate.config.settings import GateSettings
 from headgate.config.units import Rate
+from headgate.intake.effective import effective, rate_of, tokens_of
 from headgate.model.control import Control, ControlKind
 from headgate.policy.pause import HeldBack
 
@@ -23,9 +25,16 @@ class InForce:
         """What is in force of one kind."""
         return (self.pauses if kind is ControlKind.PAUSE else self.overrides).get(target)
 
-    def pause_of(self, workflow: str, lane: str) -> Control | None:
-        """Why runs of this workflow in this lane are not taken up, if they are not."""
-        return self.pauses.get(f"workflow:{workflow}") or self.pauses.get(f"lane:{lane}")
+    def effective(self, settings: GateSettings) -> GateSettings:
+        """The settings with what is set by hand in place of what is declared."""
+        return effective(settings, self.overrides) if self.overrides else settings
+
+    def pause_of(self, workflow: str, lane: str, tenant: str = "") -> Control | None:
+        """Why runs of this workflow and tenant in this lane are not taken up, if they are not."""
+        for target in (f"tenant:{tenant}", f"workflow:{workflow}", f"lane:{lane}"):
+            if target in self.pauses:
+                return self.pauses[target]
+        return None
 
     def depth(self, workflow: str, declared: int) -> int:
         """How many runs of a workflow may wait."""
@@ -45,11 +54,12 @@ class InForce:
         return declared if override is None or override.limit_to is None else override.limit_to
 
     def rate(self, limit: str | None, declared: Rate, tenant: str | None = None) -> Rate:
-        """The rate of a named limit."""
-        override = self._of_limit(limit, tenant)
-        if override is None or override.rate_amount is None or override.rate_window_s is None:
-            return declared
-        return Rate(override.rate_amount, override.rate_window_s)
+        """The first rate of a named limit."""
+        return rate_of(self._of_limit(limit, tenant)) or declared
+
+    def model_tokens(self, limit: str | None, declared: Rate, tenant: str | None = None) -> Rate:
+        """The model tokens of a named limit, where they are not its first rate."""
+        return tokens_of(self._of_limit(limit, tenant)) or declared
 
     @property
     def held_back(self) -> HeldBack:
@@ -57,7 +67,9 @@ class InForce:
         names = [target.partition(":")[::2] for target in self.pauses]
         paused = {name: 0.0 for what, name in names if what == "lane"}
         return HeldBack(
-            lanes={**self.thinned, **paused}, workflows=frozenset(name for what, name in names if what == "workflow")
+            lanes={**self.thinned, **paused},
+            workflows=frozenset(name for what, name in names if what == "workflow"),
+            tenants=frozenset(name for what, name in names if what == "tenant"),
         )
 
 

@@ -169,7 +169,7 @@ class Intake:
                 Reason.OVER_BUDGET,
                 "fleet",
                 "the memory budget is used up",
-                limit=self._settings.budget.memory,
+                limit=self._outlook.settings.budget.memory,
                 used=self._outlook_memory(),
                 retry_after_ms=self._jitter(DRAIN_RETRY_MS),
                 unit="content-bytes",
@@ -182,7 +182,7 @@ class Intake:
                 Reason.SHED,
                 f"lane:{rules.lane}",
                 "sheddable lanes are refused while pressure is high",
-                limit=self._settings.shed_at,
+                limit=self._outlook.settings.shed_at,
                 used=round(pressure.intake, 3),
                 unit="pressure",
                 retry_after_ms=self._outlook.come_back_ms(f"shed:{rules.lane}", self._outlook.rate(lane=rules.lane)),
@@ -256,12 +256,12 @@ class Intake:
 
     def _wish(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Wish | None:
         """What a forecast of this run is made from. What is paused waits for somebody, and nobody knows how long."""
-        if self._in_force.pause_of(wanted.workflow, rules.lane) is not None:
+        if self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant) is not None:
             return None
         return self._feasibility.wish(rules, wanted.workflow, now_ms=now_ms, deadline_ms=deadline_ms)
 
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish | None = None) -> Refusal:
-        paused = self._in_force.pause_of(wanted.workflow, rules.lane)
+        paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._full_and_paused(refusal, paused)
         elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY):
@@ -371,7 +371,7 @@ class Intake:
 
     def _paused(self, run: RunRecord) -> str | None:
         """What is paused so that nobody takes the run up, if it waits."""
-        pause = self._in_force.pause_of(run.workflow, run.lane) if self._in_force.pauses else None
+        pause = self._in_force.pause_of(run.workflow, run.lane, run.tenant) if self._in_force.pauses else None
         return None if pause is None or run.state is not RunState.QUEUED else pause.target
 
     def _full_and_paused(self, refusal: Refusal, pause: Control) -> Refusal:
@@ -389,7 +389,7 @@ class Intake:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))
 
     def _outlook_memory(self) -> float:
-        budget = self._settings.budget.memory or 0
+        budget = self._outlook.settings.budget.memory or 0
         return round(self._outlook.pressure.memory * budget)
 
     def _unknown(self, name: str) -> str:

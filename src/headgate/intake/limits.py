@@ -72,17 +72,18 @@ class RuleBook:
     kinds."""
 
     def __init__(self, settings: GateSettings) -> None:
-        self._settings = settings
+        self._declared = settings
         self._lanes = tuple(settings.lanes)
-        self._in_force = NOTHING
-        self._budget = tuple(_budget_buckets(settings))
-        self._models = tuple(_model_buckets(settings))
         self._holds = settings.budget.memory is not None or settings.budget.tool_calls is not None
         self.rules = lru_cache(maxsize=4096)(self._rules)
+        self.use(NOTHING)
 
     def use(self, in_force: InForce) -> None:
         """From now on, with these numbers set by hand."""
         self._in_force = in_force
+        self._settings = settings = in_force.effective(self._declared)
+        self._budget = tuple(_budget_buckets(settings))
+        self._models = tuple(_model_buckets(settings))
         self.rules.cache_clear()
 
     def _rules(self, name: str, tenant: str, lane: str | None) -> Rules:
@@ -167,7 +168,7 @@ class RuleBook:
 
     def _bounds(self, name: str, tenant: str, lane: str, workflow: WorkflowSettings) -> list[DepthBound]:
         queue = workflow.queue
-        depth = self._in_force.depth(name, queue.depth)
+        depth = self._in_force.depth(name, queue.depth)  # also of those that only exist in code
         degrade_from = None
         if workflow.when_full is WhenFull.DEGRADE:
             degrade_from = int(DEGRADE_FROM * depth)
@@ -211,7 +212,10 @@ class RuleBook:
         first = next(iter(amounts.rates), None)
         for unit, declared in amounts.rates.items():
             base = own.rates.get(unit, declared)
-            rate = self._in_force.rate(rule.name, base, who) if unit == first and not label else base
+            rate = base
+            if not label:
+                rate = self._in_force.rate(rule.name, base, who) if unit == first else base
+                rate = self._in_force.model_tokens(rule.name, rate, who) if unit == "model_tokens" else rate
             yield Bucket(
                 prefix=f"{unit}/{declared.amount:g}/{declared.window_s:g}/{scope}",
                 paths=paths,

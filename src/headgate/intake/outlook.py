@@ -68,6 +68,11 @@ class Outlook:
         self.worker_here = False
         """Whether this process carries out runs itself."""
 
+    @property
+    def settings(self) -> GateSettings:
+        """As declared, with what is set by hand in its place."""
+        return self.in_force.effective(self._settings)
+
     async def refresh(self, store: Store) -> None:
         """Read the queues and follow rates and pressure."""
         await self.estimates.refresh(store)
@@ -184,7 +189,7 @@ class Outlook:
         if abs(self.pressure.level - before.level) >= 0.05:
             self._bus.emit("pressure_changed", old=round(before.level, 3), new=round(self.pressure.level, 3))
         was = self.shedding
-        self.shedding = pressure.shedding(was, self.pressure.intake, shed_at=self._settings.shed_at)
+        self.shedding = pressure.shedding(was, self.pressure.intake, shed_at=self.settings.shed_at)
         if self.shedding != was:
             self._bus.emit("lane_shed", old=was, new=self.shedding, reason="shed")
 
@@ -195,14 +200,14 @@ class Outlook:
 
     def _patience(self, lane: str) -> float:
         """The longest wait any run of the lane is allowed, in seconds."""
-        settings = self._settings.lanes.get(lane)
-        ages = [one.queue.max_age for one in self._settings.workflows.values() if one.lane == lane] or [600.0]
-        if settings is not None and settings.max_wait is not None:
-            return min(settings.max_wait, max(ages))
+        settings = self.settings
+        ages = [one.queue.max_age for one in settings.workflows.values() if one.lane == lane] or [600.0]
+        if lane in settings.lanes and (longest := settings.lanes[lane].max_wait) is not None:
+            return min(longest, max(ages))
         return max(ages)
 
     def _memory_fill(self) -> float:
-        budget = self._settings.budget.memory
+        budget = self.settings.budget.memory
         return 0.0 if budget is None else self._memory_bytes() / budget
 
 

@@ -1,7 +1,7 @@
 """What an operator has set by hand: a pause, or other numbers than the declared ones. The declared ones stay.
 
 Targets are written like the scopes of refusals: ``resource:github``, ``lane:background``, ``workflow:triage``,
-``limit:reports``.
+``tenant:acme``, ``limit:reports``, ``limit:reports@acme``, ``budget:runs``, ``fleet``.
 """
 
 from __future__ import annotations
@@ -36,12 +36,24 @@ class Control:
     until_ms: int | None = None
     """Over by itself then; ``None``: until somebody ends it."""
     limit_to: int | None = None
-    """Resources: calls in flight."""
+    """Resources: calls in flight; limits: unfinished runs; budgets: how much there is (memory: bytes)."""
     rate_amount: float | None = None
-    """Resources: calls, limits: runs, over a window of ``rate_window_s`` seconds."""
+    """Resources: calls; limits: what their first rate counts; budgets: model tokens or money; over a window of
+    ``rate_window_s`` seconds."""
     rate_window_s: float | None = None
     depth_to: int | None = None
-    """Workflows: runs that may wait."""
+    """Workflows and lanes: runs that may wait."""
+    age_s: float | None = None
+    """Workflows and lanes: the longest that a run may wait for its start, in seconds."""
+    share: float | None = None
+    """Lanes: part of the worker slots, 0..1."""
+    weight: float | None = None
+    """Tenants: its share beside other tenants, > 0."""
+    shed_at: float | None = None
+    """The fleet: pressure from which sheddable lanes are refused, 0..1."""
+    tokens_amount: float | None = None
+    """Models and limits: model tokens, over a window of ``tokens_window_s`` seconds."""
+    tokens_window_s: float | None = None
 
     def holds(self, now_ms: int) -> bool:
         """Whether it is in force."""
@@ -56,11 +68,25 @@ class Control:
         if self.limit_to is not None:
             parts.append(f"limit {self.limit_to}")
         if self.rate_amount is not None and self.rate_window_s is not None:
-            window = WINDOWS.get(self.rate_window_s, f"{self.rate_window_s:g}s")
-            parts.append(f"rate {self.rate_amount:g}/{window}")
+            parts.append(f"rate {rate_words(self.rate_amount, self.rate_window_s)}")
+        if self.tokens_amount is not None and self.tokens_window_s is not None:
+            parts.append(f"model tokens {rate_words(self.tokens_amount, self.tokens_window_s)}")
         if self.depth_to is not None:
             parts.append(f"depth {self.depth_to}")
+        if self.age_s is not None:
+            parts.append(f"max age {self.age_s:g}s")
+        if self.share is not None:
+            parts.append(f"share {100 * self.share:g}%")
+        if self.weight is not None:
+            parts.append(f"weight {self.weight:g}")
+        if self.shed_at is not None:
+            parts.append(f"shed at {100 * self.shed_at:g}%")
         return ", ".join(parts) or ENDS_COOLDOWN
+
+
+def rate_words(amount: float, window_s: float) -> str:
+    """A rate as people write it, such as ``100/min``."""
+    return f"{amount:.10g}/{WINDOWS.get(window_s, f'{window_s:g}s')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class HeldBack:
     lanes: Mapping[str, float] = field(default_factory=dict)
     """Lane → share of the worker slots that it may still use; 0 is a pause."""
     workflows: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
 
     def open_slots(self, lane: str, slots: int) -> int:
         """Of ``slots``, those that runs of the lane may use; a lane that is only thinned keeps at least one."""

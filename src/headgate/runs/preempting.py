@@ -215,7 +215,7 @@ class Preemptor:
         workflows = [name for name in self._workflows() if name not in held.workflows]
         if not lanes or not workflows:
             return []
-        since = await self._runs.heads(lanes, workflows, now_ms=now_ms)
+        since = await self._runs.heads(lanes, workflows, now_ms=now_ms, not_tenants=held.tenants)
         return [Head(lane, self._ranks[lane], max(0, now_ms - at_ms) / 1000) for lane, at_ms in since.items()]
 
     def _full(self) -> bool:

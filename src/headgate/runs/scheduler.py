@@ -16,13 +16,17 @@ class LaneScheduler:
     """Remembers what each lane is owed from one claim to the next. One per worker."""
 
     def __init__(self, lanes: Mapping[str, LaneSettings]) -> None:
+        self.use(lanes)
+        self._owed = lane_shares.Owed()
+
+    def use(self, lanes: Mapping[str, LaneSettings]) -> None:
+        """From now on, with these shares and patiences; what is owed stays owed."""
         self._shares = lane_shares.split({name: lane.share for name, lane in lanes.items()})
         self._newest_after = tuple(
             (name, after_ms)
             for name, lane in lanes.items()
             if (after_ms := newest_after_ms(lane.order, lane.max_wait)) is not None
         )
-        self._owed = lane_shares.Owed()
 
     def request(
         self,
@@ -66,6 +70,7 @@ class LaneScheduler:
             total=free,
             shares=tuple(shares.items()),
             newest_after=self._newest_after,
+            not_tenants=tuple(sorted(held_back.tenants)),
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 from starlette.types import Send
 
-from headgate.errors import InvalidRequest, Overloaded, StoreError, UnknownWorkflow
+from headgate.errors import InvalidRequest, Overloaded, StoreError, UnknownTarget, UnknownWorkflow
 from headgate.model.decision import Refusal
 from headgate.model.reason import CONTENDED, NOTHING_THERE, Reason
 from headgate.server.rate_headers import Headers, refusal_headers, retry_headers
@@ -159,6 +159,8 @@ def answer_for(error: Exception, *, retry_after_ms: int) -> Answer | None:
         return invalid(error.problems, reason=Reason(error.reason))
     if isinstance(error, UnknownWorkflow):
         return problem(404, Reason.UNKNOWN_WORKFLOW, str(error), headers=retry_headers(None))
+    if isinstance(error, UnknownTarget):
+        return problem(404, Reason.NOT_FOUND, str(error), headers=retry_headers(None))
     if isinstance(error, StoreError):
         return temporary(
             Reason.STORE_UNAVAILABLE,

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from headgate.config.units import Rate, parse_duration, parse_rate
+from headgate.config.units import Rate, parse_duration, parse_rate, parse_share
+from headgate.controls.declared import declared_words
 from headgate.errors import InvalidRequest
 from headgate.gate import Gate
 from headgate.model.control import Control, ControlKind
@@ -19,6 +20,8 @@ from headgate.server.run_routes import body_schema, caller_of, problems, small_o
 from headgate.server.shapes import ControlList, ControlRequest, ControlsQuery, ControlState, ResetQuery
 from headgate.server.views import control_change_view, control_view
 
+_NUMBERS = ("limit", "rate", "depth", "max_age", "share", "weight", "shed_at", "model_tokens")
+_FIELDS = ("pause", *_NUMBERS, "reason", "expires")
 _KINDS = (ControlKind.OVERRIDE, ControlKind.PAUSE)
 T = TypeVar("T")
 
@@ -40,16 +43,16 @@ class ControlRoutes:
             responses=problems(400, 401, 403),
         )
         router.add_api_route(
-            "/{target}",
+            "/{target:path}",
             self.put,
             methods=["PUT"],
-            summary="Pause, resume or override a resource, lane, workflow or limit, in the whole fleet",
+            summary="Pause, resume or override a target, such as a lane or a tenant, in the whole fleet",
             response_model=ControlState,
-            responses=problems(400, 401, 403),
+            responses=problems(400, 401, 403, 404),
             openapi_extra=body_schema(ControlRequest, required=True),
         )
         router.add_api_route(
-            "/{target}",
+            "/{target:path}",
             self.reset,
             methods=["DELETE"],
             summary="Go back to what is declared",
@@ -66,7 +69,7 @@ class ControlRoutes:
 
     async def put(self, request: Request, target: str) -> Response:
         caller = caller_of(request, Right.CONTROL)
-        fields = await small_object(request, ("pause", "limit", "rate", "depth", "reason", "expires"))
+        fields = await small_object(request, _FIELDS)
         wish = _Wish(fields, target, by=caller.label, now_ms=self._gate.clock.now_ms())
         gate = self._gate
         if wish.controls:
@@ -94,7 +97,11 @@ class ControlRoutes:
     def _in_force(self) -> list[dict[str, Any]]:
         in_force = self._gate.controls.in_force
         controls = [*in_force.overrides.values(), *in_force.pauses.values()]
-        return [control_view(control) for control in sorted(controls, key=lambda one: (one.target, one.kind))]
+        settings = self._gate.settings
+        return [
+            {**control_view(one), "declared": declared_words(one, settings)}
+            for one in sorted(controls, key=lambda one: (one.target, one.kind))
+        ]
 
 
 class _Wish:
@@ -103,30 +110,39 @@ class _Wish:
     def __init__(self, fields: dict[str, Any], target: str, *, by: str, now_ms: int) -> None:
         self._problems: list[tuple[str, str]] = []
         pause = self._typed(fields, "pause", bool, "true or false")
-        limit = self._typed(fields, "limit", int, "a whole number")
-        depth = self._typed(fields, "depth", int, "a whole number")
-        rate: Rate | None = self._parsed(fields, "rate", parse_rate)
+        numbers = self._numbers(fields)
         expires_s: float | None = self._parsed(fields, "expires", parse_duration)
         self.reason: str = self._typed(fields, "reason", str, "text") or ""
         self.resumes = pause is False
-        overrides = any(value is not None for value in (limit, depth, rate))
+        overrides = any(fields.get(name) is not None for name in _NUMBERS)
         if not self.reason.strip():
             self._problems.append(("reason", "is required: say why, in words for others"))
         if pause is None and not overrides:
-            self._problems.append(("pause", "or limit, rate or depth is needed"))
+            self._problems.append(("pause", "or a number to override is needed"))
         if self._problems:
             raise InvalidRequest(self._problems)
         until_ms = None if expires_s is None else now_ms + round(1000 * expires_s)
         self.controls: list[Control] = []
         if overrides:
-            amount, window_s = (None, None) if rate is None else rate
-            self.controls.append(
-                Control(
-                    target, ControlKind.OVERRIDE, self.reason, by, now_ms, until_ms, limit, amount, window_s, depth
-                )
-            )
+            self.controls.append(Control(target, ControlKind.OVERRIDE, self.reason, by, now_ms, until_ms, **numbers))
         if pause:
             self.controls.append(Control(target, ControlKind.PAUSE, self.reason, by, now_ms, until_ms))
+
+    def _numbers(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """What to override, as `Control` calls it."""
+        numbers = {
+            "limit_to": self._typed(fields, "limit", int, "a whole number"),
+            "depth_to": self._typed(fields, "depth", int, "a whole number"),
+            "age_s": self._parsed(fields, "max_age", parse_duration),
+            "share": self._parsed(fields, "share", parse_share),
+            "shed_at": self._parsed(fields, "shed_at", parse_share),
+            "weight": self._parsed(fields, "weight", _number),
+        }
+        for name, of in (("rate", "rate"), ("model_tokens", "tokens")):
+            rate: Rate | None = self._parsed(fields, name, parse_rate)
+            if rate is not None:
+                numbers |= {f"{of}_amount": rate.amount, f"{of}_window_s": rate.window_s}
+        return numbers
 
     def _typed(self, fields: dict[str, Any], name: str, kind: type[T], words: str) -> T | None:
         value = fields.get(name)
@@ -144,3 +160,9 @@ class _Wish:
         except ValueError as error:
             self._problems.append((name, str(error)))
             return None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("must be a number")  # noqa: TRY004  the parsers of settings say it so
+    return float(value)

@@ -206,10 +206,29 @@ class BudgetState(Shape):
 class ControlRequest(Shape):
     """What to set. An override takes the place of the target's earlier one as a whole."""
 
-    pause: bool | None = Field(default=None, description="true pauses, false resumes. Not for limits.")
-    limit: int | None = Field(default=None, ge=1, description="Resources: calls in flight.")
-    rate: str | None = Field(default=None, examples=["100/min"], description="Resources: calls; limits: runs.")
-    depth: int | None = Field(default=None, ge=1, description="Workflows: runs that may wait.")
+    pause: bool | None = Field(
+        default=None, description="true pauses, false resumes. Resources, lanes, workflows, tenants."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Resources: calls in flight; limits: unfinished runs; budgets: how much."
+    )
+    rate: str | None = Field(
+        default=None,
+        examples=["100/min"],
+        description="Resources: calls; limits: what their first rate counts; budgets: model tokens or money.",
+    )
+    depth: int | None = Field(default=None, ge=1, description="Workflows and lanes: runs that may wait.")
+    max_age: str | None = Field(
+        default=None, examples=["10m"], description="Workflows and lanes: how long a run may wait for its start."
+    )
+    share: str | None = Field(default=None, examples=["30%"], description="Lanes: part of the worker slots.")
+    weight: float | None = Field(default=None, gt=0, description="Tenants: the share beside other tenants.")
+    shed_at: str | None = Field(
+        default=None, examples=["70%"], description="The fleet: pressure from which sheddable lanes are refused."
+    )
+    model_tokens: str | None = Field(
+        default=None, examples=["1M/min"], description="Models, and limits that count them: model tokens."
+    )
     reason: str = Field(max_length=500, description="Why, in words for others.")
     expires: str | None = Field(default=None, examples=["30m"], description="Over by itself after this.")
 
@@ -236,6 +255,12 @@ class ControlShape(Shape):
 
 class ControlState(Shape):
     target: str
+    max_age_s: float | None
+    share: float | None
+    weight: float | None
+    shed_at: float | None
+    model_tokens: RateShape | None
+    declared: str | None = Field(description="What an override stands in place of, in words.")
     controls: list[ControlShape]
 
 
@@ -257,7 +282,7 @@ class ControlList(Shape):
 
 class ControlsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    target: str | None = Field(default=None, max_length=100)
+    target: str | None = Field(default=None, max_length=200)
     limit: int = Field(default=50, ge=1, le=500, description="Lines of the record.")
 
 

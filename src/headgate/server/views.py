@@ -199,6 +199,9 @@ def control_view(control: Control) -> dict[str, Any]:
         rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
     return {
         "target": control.target,
+    tokens = None
+    if control.tokens_amount is not None:
+        tokens = {"amount": control.tokens_amount, "window_s": control.tokens_window_s}
         "kind": control.kind.value,
         "sets": control.words,
         "limit": control.limit_to,
@@ -206,6 +209,11 @@ def control_view(control: Control) -> dict[str, Any]:
         "depth": control.depth_to,
         "reason": control.reason,
         "by": control.set_by,
+        "max_age_s": control.age_s,
+        "share": control.share,
+        "weight": control.weight,
+        "shed_at": control.shed_at,
+        "model_tokens": tokens,
         "since": moment(control.set_ms),
         "until": moment(control.until_ms),
     }

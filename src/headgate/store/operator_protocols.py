@@ -104,6 +104,10 @@ class Controls(Protocol):
         """Those in force, by target, overrides before pauses."""
         ...
 
+    async def tenants(self, first: str, *, limit: int = 1000) -> list[str]:
+        """Tenants of whom the store has seen runs, at most so many; ``first`` comes first if it is one of them."""
+        ...
+
     async def changes(self, *, target: str | None = None, limit: int = 100) -> list[ControlChange]:
         """The record, newest first."""
         ...

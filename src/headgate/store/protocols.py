@@ -14,7 +14,7 @@ Semantics (the conformance suite in `headgate.testing` checks every line on ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from headgate.model.control import Control, ControlChange, ControlKind
@@ -115,9 +115,12 @@ class Runs(Protocol):
         """Waiting runs that will start before it (0 is next; also 0 when it does not wait)."""
         ...
 
-    async def heads(self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int) -> Mapping[str, int]:
-        """Lane → since when the run waits that a claim for these workflows would bring first; no entry for lanes
-        where none would. A run that was preempted waits since then, any other since ``available_ms``."""
+    async def heads(
+        self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int, not_tenants: Collection[str] = ()
+    ) -> Mapping[str, int]:
+        """Lane → since when the run waits that a claim for these workflows, but not for ``not_tenants``, would bring
+        first; no entry for lanes where none would. A run that was preempted waits since then, any other since
+        ``available_ms``."""
         ...
 
     async def overview(self) -> Overview:

@@ -244,6 +244,9 @@ class ClaimRequest:
     shares: tuple[tuple[str, float], ...] = ()
     """(lane, share), in the order of the lanes: by these, and not by ``lanes``, the free places are given out while
     ``max_running`` leaves fewer than were asked for."""
+    not_tenants: tuple[str, ...] = ()
+    """Nothing of these tenants. A tenant whose turn passes so is treated as if it did not wait: it keeps its debts,
+    and saves up nothing."""
     newest_after: tuple[tuple[str, int], ...] = ()
     """(lane, milliseconds): lanes that serve their newest runs first once their oldest waits longer."""
 

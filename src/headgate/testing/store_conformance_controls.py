@@ -22,6 +22,26 @@ async def what_is_set_by_hand_survives(ground: Ground) -> None:
     assert await ground.store.controls.all(now_ms=NOW) == [PAUSE, OVERRIDE]
 
 
+async def every_number_is_kept(ground: Ground) -> None:
+    full = Control(
+        "lane:a", ControlKind.OVERRIDE, "why", "bob", NOW, NOW + 9, 1, 2.0, 3.0, 4, 5.0, 0.25, 7.0, 0.5, 9.0, 60.0
+    )
+    await ground.store.controls.put(full)
+    assert await ground.store.controls.all(now_ms=NOW) == [full]
+    assert all(getattr(full, field.name) is not None for field in dataclasses.fields(full))
+    less = Control("lane:a", ControlKind.OVERRIDE, "why", "bob", NOW, weight=2.0)
+    assert await ground.store.controls.put(less) == full
+    assert await ground.store.controls.all(now_ms=NOW) == [less]
+
+
+async def tenants_are_known_from_their_runs(ground: Ground) -> None:
+    assert await ground.store.controls.tenants("a") == []
+    for tenant in ("c", "a", "b", "a"):
+        await ground.admit(tenant=tenant)
+    assert await ground.store.controls.tenants("x") == ["a", "b", "c"]
+    assert await ground.store.controls.tenants("c", limit=2) == ["c", "a"]
+
+
 async def a_target_has_one_control_of_each_kind(ground: Ground) -> None:
     controls = ground.store.controls
     await controls.put(OVERRIDE)
@@ -79,6 +99,8 @@ async def the_record_is_kept_for_ninety_days(ground: Ground) -> None:
 
 CASES = (
     what_is_set_by_hand_survives,
+    every_number_is_kept,
+    tenants_are_known_from_their_runs,
     a_target_has_one_control_of_each_kind,
     a_control_ends_by_itself,
     a_dropped_control_is_gone,

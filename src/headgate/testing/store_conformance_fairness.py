@@ -199,7 +199,23 @@ async def service_stays_within_the_bound(ground: Ground) -> None:
         assert max(served.values()) - min(served.values()) <= largest * (slots + 1), served
 
 
+async def a_tenant_that_is_left_out_waits_and_saves_up_nothing(ground: Ground) -> None:
+    for tenant in ("left", "other"):
+        for _ in range(10):
+            await ground.admit(tenant=tenant, cost=1.0)
+    for _ in range(6):
+        (claimed,) = await ground.claim(1, not_tenants=("left",))
+        assert claimed.run.tenant == "other"
+    assert await ground.claim(100, workflows=("triage",), not_tenants=("left", "other")) == []
+    assert set(await ground.store.runs.heads(["standard"], ["triage"], now_ms=NOW)) == {"standard"}
+    heads = await ground.store.runs.heads(["standard"], ["triage"], now_ms=NOW, not_tenants=("left", "other"))
+    assert heads == {}
+    back = [one.run.tenant for _ in range(8) for one in await ground.claim(1)]
+    assert back.count("left") in (4, 5)
+
+
 CASES = (
+    a_tenant_that_is_left_out_waits_and_saves_up_nothing,
     the_end_corrects_what_was_charged,
     what_was_charged_too_much_is_given_back,
     an_overrun_is_charged_while_it_runs,

@@ -106,10 +106,13 @@ class Ground:
         lane: str = "standard",
         workflows: tuple[str, ...] = ("triage",),
         max_running: int | None = None,
+        not_tenants: tuple[str, ...] = (),
     ) -> list[Claim]:
         """Claim at most ``count`` runs of one lane, for one lease."""
         return await self.store.claims.claim(
-            ClaimRequest(owner, now_ms, now_ms + LEASE, ((lane, count),), workflows, max_running)
+            ClaimRequest(
+                owner, now_ms, now_ms + LEASE, ((lane, count),), workflows, max_running, not_tenants=not_tenants
+            )
         )
 
     async def started(self, **changes: Any) -> RunRecord:

@@ -90,7 +90,12 @@ def _claim_in_lane(
     for _ in range(3):
         tx.numbers.flows.write(tx)
         search = Search(
-            tx, lane, workflows, now_ms=request.now_ms, newest_after_ms=dict(request.newest_after).get(lane)
+            tx,
+            lane,
+            workflows,
+            now_ms=request.now_ms,
+            newest_after_ms=dict(request.newest_after).get(lane),
+            not_tenants=frozenset(request.not_tenants),
         )
         picks = search.picks(count + fitting.ahead)
         if len(picks) < count and _mended(tx, search, lane, request.now_ms):
@@ -108,6 +113,7 @@ def _claim_in_lane(
             picks = [pick for pick in picks if pick.seq in fit]
         if picks:
             _lease(tx, request, picks, found)
+            tx.numbers.pass_over(lane, search.passed)
         return [claimed for _, claimed in found]
     return []  # what was ended stays ended, so the next claim gets further
 

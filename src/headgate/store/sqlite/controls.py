@@ -58,6 +58,13 @@ class SqliteControls:
         controls: list[Control] = await self._reader.submit(read)
         return controls
 
+    async def tenants(self, first: str, *, limit: int = 1000) -> list[str]:
+        def read(tx: Reading) -> list[str]:
+            return [tenant for (tenant,) in tx.rows("tenants_seen", first, max(0, limit))]
+
+        seen: list[str] = await self._reader.submit(read)
+        return seen
+
     async def changes(self, *, target: str | None = None, limit: int = 100) -> list[ControlChange]:
         def read(tx: Reading) -> list[ControlChange]:
             rows = tx.rows("control_changes", target, max(0, limit))

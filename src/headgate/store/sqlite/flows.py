@@ -107,6 +107,13 @@ class Flows:
             flow.weight = weight
             self._touched_tenants.add((whose.lane, whose.tenant))
 
+    def lift(self, lane: str, tenant: str, reached: float) -> None:
+        """Let a tenant that waits stand no further back than ``reached``."""
+        flow = self.tenant(lane, tenant)
+        if flow.virtual < reached:
+            flow.virtual = fair_queue.arrive(flow.virtual, reached)
+            self._touched_tenants.add((lane, tenant))
+
     def present(self, tx: Transaction, whose: Whose, reached: float) -> float:
         """To what a tenant that begins to wait is lifted."""
         if self.tenant(whose.lane, whose.tenant).virtual >= reached:

@@ -8,6 +8,8 @@ Invariant: after every commit the table ``queues`` says what counting the rows o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headgate.model.run import RunState
 from headgate.policy import fair_queue
 from headgate.store.sqlite.flows import Flows, Whose
@@ -214,6 +216,11 @@ class Numbers:
         time.virtual_time = fair_queue.dispatch(time.virtual_time, at)
         time.claimed_ms = now_ms
         self.touched_lanes.add(whose.lane)
+
+    def pass_over(self, lane: str, tenants: Sequence[str]) -> None:
+        """The turn of these waiting tenants has passed, as if they had not waited."""
+        for tenant in tenants:
+            self.flows.lift(lane, tenant, self.lane(lane).virtual_time)
 
     def correct(self, whose: Whose, amount: float) -> None:
         """A run cost its flows more (or less) than it was charged."""

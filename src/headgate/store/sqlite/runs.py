@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headgate.model.reason import Reason
 from headgate.model.run import DEAD, RunRecord, RunState
@@ -48,8 +48,11 @@ class SqliteRuns:
         position: int = await self._reader.submit(lambda tx: _position(tx, run.id, ahead_of))
         return position
 
-    async def heads(self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int) -> Mapping[str, int]:
-        found: dict[str, int] = await self._reader.submit(lambda tx: _heads(tx, lanes, workflows, now_ms))
+    async def heads(
+        self, lanes: Sequence[str], workflows: Sequence[str], *, now_ms: int, not_tenants: Collection[str] = ()
+    ) -> Mapping[str, int]:
+        passed = frozenset(not_tenants)
+        found: dict[str, int] = await self._reader.submit(lambda tx: _heads(tx, lanes, workflows, now_ms, passed))
         return found
 
     async def overview(self) -> Overview:
@@ -126,11 +129,13 @@ def _position(tx: Reading, run_id: str, ahead_of: Sequence[str]) -> int:
         return 0 if found is None else position_now(tx, run, found[0], ahead_of)
 
 
-def _heads(tx: Reading, lanes: Sequence[str], workflows: Sequence[str], now_ms: int) -> dict[str, int]:
+def _heads(
+    tx: Reading, lanes: Sequence[str], workflows: Sequence[str], now_ms: int, not_tenants: frozenset[str]
+) -> dict[str, int]:
     found = {}
     with tx.snapshot():
         for lane in lanes:
-            seq = next_of_lane(tx, lane, workflows, now_ms=now_ms)
+            seq = next_of_lane(tx, lane, workflows, now_ms=now_ms, not_tenants=not_tenants)
             row = None if seq is None else tx.row("waits_since", seq)
             if row is not None:
                 found[lane] = row[0]

@@ -70,7 +70,14 @@ class Search:
     """One look for the next runs of a lane. Changes nothing."""
 
     def __init__(
-        self, tx: Reading, lane: str, workflows: Sequence[str], *, now_ms: int, newest_after_ms: int | None = None
+        self,
+        tx: Reading,
+        lane: str,
+        workflows: Sequence[str],
+        *,
+        now_ms: int,
+        newest_after_ms: int | None = None,
+        not_tenants: frozenset[str] = frozenset(),
     ) -> None:
         self._tx = tx
         self._now_ms = now_ms
@@ -78,6 +85,9 @@ class Search:
         self._workflows = workflows
         self._newest = False
         self._wanted = 0
+        self._not_tenants = not_tenants
+        self.passed: list[str] = []
+        """Tenants whose turn it was, but who get none."""
         self.exhausted: list[tuple[str, str, str, str, int]] = []
         """(lane, workflow, tenant, user, found) of which every run was found that may be claimed."""
         if newest_after_ms is not None:
@@ -92,6 +102,9 @@ class Search:
         found: list[Pick] = []
         while len(found) < count and (turn := tenants.take()) is not None:
             virtual, since, tenant = turn[:3]
+            if tenant in self._not_tenants:
+                self.passed.append(tenant)
+                continue
             if tenant not in waiting:
                 users = _Turns([self._pages("users_in_line", workflow, tenant) for workflow in self._workflows])
                 waiting[tenant] = _Waiting(turn[3], users, {})
@@ -139,11 +152,16 @@ class Search:
             size *= GROWTH
 
 
-def next_of_lane(tx: Reading, lane: str, workflows: Sequence[str], *, now_ms: int) -> int | None:
+def next_of_lane(
+    tx: Reading, lane: str, workflows: Sequence[str], *, now_ms: int, not_tenants: frozenset[str] = frozenset()
+) -> int | None:
     """The run that a claim of these workflows would bring first, by number."""
-    picks = Search(tx, lane, workflows, now_ms=now_ms).picks(1) if workflows else []
+    picks = Search(tx, lane, workflows, now_ms=now_ms, not_tenants=not_tenants).picks(1) if workflows else []
     if picks:
         return picks[0].seq
     wanted = {name.encode() for name in workflows}
-    delayed = [row[0] for row in tx.rows("delayed_runs_now_due", lane, now_ms, 10) if row[3] in wanted]
-    return delayed[0] if delayed else None
+    passed = {name.encode() for name in not_tenants}
+    for seq, tenant, _, workflow, _ in tx.rows("delayed_runs_now_due", lane, now_ms, 10):
+        if workflow in wanted and tenant not in passed:
+            return int(seq)
+    return None
