@@ -29,12 +29,14 @@ from headgate.model.reason import Reason
 from headgate.model.run import RunState
 from headgate.model.step import Effect
 from headgate.runs.context import Run
+from headgate.runs.postponing import Postponed
 from headgate.runs.spawning import SubRun
 
 __all__ = [
     "Gate",
     "Run",
     "SubRun",
+    "Postponed",
     "GateSettings",
     "Effect",
     "Reason",

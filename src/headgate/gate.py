@@ -8,7 +8,6 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 
 from headgate.clock import REAL_CLOCK, Clock
@@ -200,7 +199,8 @@ class Gate:
                 rng=self._rng,
                 bus=self.bus,
                 owner=self.owner,
-                pressure=lambda: self.outlook.pressure.level,
+                pressure=lambda: self.outlook.pressure.intake,
+                profile=self.estimates.profile,
                 held_back=lambda: self.controls.in_force.held_back,
                 effective=lambda: self.controls.settings,
                 door=self._take_in,
@@ -355,9 +355,7 @@ class Gate:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         try:
             await self.drain()
         finally:

@@ -35,6 +35,8 @@ RELEASED = {
     9: "1693859519c2638b",
     10: "a06f25ced3b42406",
     11: "2ffd2c9395f5b913",
+    12: "5a255f8e87fc0b89",
+    13: "266b2dbd0e378f65",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 

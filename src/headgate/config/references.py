@@ -118,9 +118,9 @@ def _workflows(values: Values, resources: Mapping[str, str], document: Document)
                 message = f"workflow {name!r} needs a lane, because there is no lane {lane!r}; write lane: {lanes[0]}"
                 document.problem(path, message, key=True)
         _queue(workflow, path, document)
-        _ladder(workflow, path, resources, document)
-        whom = workflow.get("on_failure")
         queues = _section(values, "approvals")
+        _ladder(workflow, path, resources, queues, document)
+        whom = workflow.get("on_failure")
         if isinstance(whom, str) and whom.startswith("approval:") and (queue := whom.partition(":")[2]) not in queues:
             message = f"there is no approval queue {queue!r}{did_you_mean(queue, queues)}"
             document.problem((*path, "on_failure"), message)
@@ -142,7 +142,9 @@ def _queue(workflow: Values, path: Path, document: Document) -> None:
         document.problem((*path, "queue", "per_tenant"), message)
 
 
-def _ladder(workflow: Values, path: Path, resources: Mapping[str, str], document: Document) -> None:
+def _ladder(
+    workflow: Values, path: Path, resources: Mapping[str, str], queues: Mapping[str, Any], document: Document
+) -> None:
     rungs = workflow.get("degrade")
     before = 0.0
     for index, rung in enumerate(rungs if isinstance(rungs, tuple) else ()):
@@ -162,6 +164,11 @@ def _ladder(workflow: Values, path: Path, resources: Mapping[str, str], document
                 document.problem(inner, message, key=True)
             if isinstance(target, str) and target not in resources:
                 document.problem(inner, f"there is no resource {target!r}{did_you_mean(target, resources)}")
+        asked = rung.get("require_approval")
+        for name, queue in asked.items() if isinstance(asked, dict) else ():
+            if isinstance(queue, str) and queue not in queues:
+                message = f"there is no approval queue {queue!r}{did_you_mean(queue, queues)}"
+                document.problem((*path, "degrade", index, "require_approval", name), message)
 
 
 def _limits(values: Values, document: Document) -> None:

@@ -10,6 +10,7 @@ from headgate.config.fields import Count, Name, Settings
 from headgate.config.full_settings import DelaySettings, DuplicateSettings, DuplicatesField, WhenFull
 from headgate.config.units import Amount, Knob, Number, Seconds, Share, Size, Whole
 from headgate.model.duplicates import Duplicates
+from headgate.policy.degrade import SHARE
 from headgate.policy.run_budget import Ceiling
 
 
@@ -87,6 +88,10 @@ class DegradeStep(Settings):
     """Use the right-hand resource in place of the left-hand one."""
     skip: tuple[str, ...] = ()
     """What ``run.allows(name)`` answers *no* to."""
+    postpone: tuple[str, ...] = ()
+    """Resources, or names that calls give: their postponable calls are made later, by a follow-up run."""
+    require_approval: dict[str, Name] = {}
+    """What ``run.confirm(name, …)`` asks people about, and through which queue."""
 
 
 class WorkflowSettings(Settings):
@@ -108,6 +113,9 @@ class WorkflowSettings(Settings):
     when_full: WhenFull = WhenFull.REJECT
     delay: DelaySettings = DelaySettings()
     degrade: tuple[DegradeStep, ...] = ()
+    degrade_slack: Share | None = SHARE
+    """A run takes one more rung while what it still needs exceeds this part of the time to its deadline; ``null``:
+    rungs are taken by pressure only."""
     cost: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
     """How much a second of its calls counts when tenants are compared."""
     expects: ExpectedCost = ExpectedCost()

@@ -111,6 +111,14 @@ class Reason(StrEnum):
     DEBOUNCED = "debounced"
     """It waits for more of the same content, of which the latest counts."""
 
+    # why something was done more cheaply, beyond ``shed``
+    CHEAPER_PATH = "cheaper_path"
+    """The run was taken in on the cheaper path: its queue was filling, or it would have been late otherwise."""
+    SLACK = "slack"
+    """What the run still needed was too large a part of the time to its deadline."""
+    FALLBACK = "fallback"
+    """What was asked for refused or failed, and its fallback answered."""
+
 
 CONTENDED = frozenset(
     {

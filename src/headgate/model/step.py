@@ -53,3 +53,5 @@ class Step:
     """What the call cost, where that is known."""
     input_tokens: int | None = None
     """Model tokens of the prompt, where the model reported them."""
+    degradation: str | None = None
+    """JSON text of what was degraded and why, see `headgate.model.degradation`."""

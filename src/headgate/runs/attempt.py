@@ -19,6 +19,7 @@ from headgate.model.reason import Reason
 from headgate.model.run import RunRecord
 from headgate.policy import run_cost
 from headgate.runs.budget import budget_of
+from headgate.runs.cheaper import Cheaper
 from headgate.runs.resource_time import ResourceTime
 from headgate.runs.safe_point import SafePoint
 from headgate.store.protocols import Claim
@@ -72,12 +73,12 @@ class Attempt:
         "ceiling_fails",
         "changed",
         "charged",
+        "cheaper",
         "claim",
         "clock",
         "closed",
         "confirmed",
         "cost_factor",
-        "degraded",
         "ended",
         "entered",
         "grace",
@@ -111,8 +112,8 @@ class Attempt:
         self.claim = claim
         self.run: RunRecord = claim.run
         self.meter = budget_of(claim)
-        self.degraded: list[str] = [step.degraded for step in claim.steps if step.degraded is not None]
-        """What was done more cheaply, in words."""
+        self.cheaper = Cheaper(claim.steps)
+        """What was done more cheaply."""
         self.clock = clock
         self.confirmed = confirmed
         self.trusted_s = trusted_s

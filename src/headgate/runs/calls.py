@@ -16,13 +16,16 @@ from headgate.guard.guard import is_async
 from headgate.guard.options import CallOptions, Performed
 from headgate.guard.retry import surely_not_reached
 from headgate.model.canonical import digest
+from headgate.model.degradation import Degradation
 from headgate.model.outcome import Outcome
+from headgate.model.reason import Reason
 from headgate.model.step import Effect, Step, StepState
 from headgate.policy.run_budget import Hold
 from headgate.runs.attempt import AttemptStopped
 from headgate.runs.budget import follow_raise
 from headgate.runs.journal import Place, arguments_text, function_name
 from headgate.runs.looks import came_to
+from headgate.runs.postponing import Postponed, put_off
 from headgate.runs.progress import Progress, whose
 from headgate.runs.resource_time import ResourceTime
 from headgate.runs.usage import NOTHING, reported
@@ -46,6 +49,8 @@ class CallWish:
     returns: Any
     model_tokens: int | None
     check: Callable[[Any], bool] | None = None
+    postponable: tuple[str, ...] = ()
+    """Names by which a rung may put it off."""
 
 
 async def make_call(wish: CallWish, progress: Progress) -> Any:
@@ -58,6 +63,12 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
     call = hash((place.resource, place.function, identity))
     loops, pure = progress.loops, wish.effect is Effect.PURE
     with attempt.call_open():
+        later: Postponed | None = None
+        if wish.postponable:
+            with journal.tentative(place):
+                later = await put_off(wish.postponable, place, progress)
+            if later is not None and (not attempt.cheaper.is_follow_up or journal.done(place.key) is not None):
+                return later
         known = journal.done(place.key)
         if known is not None:
             if loops is not None:
@@ -82,8 +93,10 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 await journal.record(step)
         if loops is not None:
             loops.succeeded(call, place, step.result, begun, pure=pure)
-        came_to(place.key)
         _tell(progress, "step_remembered", place, step.effect)
+        if later is not None:
+            return later  # as in the run that put it off
+        came_to(place.key)
         return from_json(step.result, wish.returns)
 
 
@@ -104,6 +117,8 @@ class _Account:
     model: ModelSettings | None
     """Its settings, if it is a model."""
     held: Hold
+    why: str
+    """If that is another one than the workflow asked for."""
 
 
 async def _hold(wish: CallWish, progress: Progress) -> _Account:
@@ -115,8 +130,8 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
         AttemptStopped: the run is paused.
     """
     attempt = progress.attempt
-    target = progress.active.models.get(wish.resource, wish.resource)
-    model = progress.equipment.settings.models.get(target)
+    target = progress.instead_of(wish.resource)
+    model, why = progress.equipment.settings.models.get(target), progress.why(("model", wish.resource))
     while True:
         try:
             held = attempt.meter.hold(
@@ -129,7 +144,7 @@ async def _hold(wish: CallWish, progress: Progress) -> _Account:
         except BudgetExhausted as ceiling:
             await at_ceiling(ceiling, progress)
             continue
-        return _Account(target, model, held)
+        return _Account(target, model, held, why)
 
 
 async def at_ceiling(ceiling: BudgetExhausted, progress: Progress) -> None:
@@ -226,11 +241,12 @@ def _step(
     if model is not None and model.context_window is not None and usage.input_tokens is not None:
         _watch_window(progress, answered, usage.input_tokens, model.context_window)
     instead = None if performed.degraded is None else performed.degraded.removeprefix("resource:")
-    degraded = instead or (target if target != wish.resource else None)
+    degraded, degradation = instead or (target if target != wish.resource else None), None
     if degraded is not None:
-        words = f"{wish.resource} -> {degraded}"
-        progress.note_degraded(words, what=wish.resource, old=wish.resource, new=degraded)
-        degraded = words
+        why = account.why if instead is None else Reason.FALLBACK.value
+        degradation = Degradation(wish.resource, wish.resource, degraded, why)
+        degraded = f"{wish.resource} -> {degraded}"
+        progress.note_degraded(degraded, degradation)
     return Step(
         key=place.key,
         seq=place.seq,
@@ -253,6 +269,7 @@ def _step(
         finished_ms=equipment.clock.now_ms(),
         money=money,
         input_tokens=usage.input_tokens,
+        degradation=None if degradation is None else degradation.text(),
     )
 
 

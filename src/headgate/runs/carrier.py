@@ -25,6 +25,7 @@ from headgate.runs.executor import Executor
 from headgate.runs.leases import LeaseKeeper
 from headgate.runs.letting_go import LetGo, Written, let_go, waits_for
 from headgate.runs.pace import STALE_S, Pace
+from headgate.runs.postponing import follow_up
 from headgate.runs.progress import PLAIN, Equipment, whose
 from headgate.runs.running_time import RunningTime
 from headgate.runs.samples import CostSamples
@@ -73,6 +74,7 @@ class Carrier:
         self.stayed_s = 0.0
         self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
         self._workflows, self._experience = equipment.settings.workflows, equipment.experience
+        self._gate_settings, self._rng = equipment.settings, equipment.rng
         settings = equipment.settings.workers
         self.keeper = LeaseKeeper(
             self._claims,
@@ -236,21 +238,23 @@ class Carrier:
         if outcome.state is RunState.SUCCEEDED and meter.used_calls:
             ran_s = min(attempt.worked_s, attempt.ran_s)
             self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s, now=self._clock.monotonic())
+        now_ms, followed = self._clock.now_ms(), attempt.cheaper.to_follow
         return RunEnd(
             run_id=run.id,
             owner=self._owner,
             term=run.term,
             state=outcome.state,
             reason=outcome.reason,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             detail=outcome.detail,
             result=outcome.result,
             used_calls=meter.used_calls,
             used_model_tokens=meter.used_model_tokens,
             used_money=meter.used_money,
             used_wall_ms=attempt.wall_ms,
-            degraded=bool(attempt.degraded) or run.degraded,
+            degraded=bool(attempt.cheaper.words) or run.degraded,
             cost=attempt.cost,
+            follow_up=follow_up(run, self._gate_settings, self._rng, now_ms) if followed else None,
         )
 
     def _written(self, attempt: Attempt, end: RunEnd, fenced: bool) -> None:
@@ -259,6 +263,8 @@ class Carrier:
             self.finished[end.state] += 1
             self._tell_relatives(attempt)
             self._on_end(attempt, end)
+            if end.follow_up is not None and end.state is RunState.SUCCEEDED:
+                self._on_waiting()
             if self._bus.active:
                 self._tell_finished(attempt, end)
 

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from headgate.model.canonical import decode
+from headgate.model.degradation import Degradation
 from headgate.model.step import Effect
 from headgate.policy.sub_runs import SPAWN_SHARE
 from headgate.runs import approvals
 from headgate.runs.budget import Remaining
 from headgate.runs.calls import CallWish, make_call
 from headgate.runs.looks import look
+from headgate.runs.postponing import names_of
 from headgate.runs.progress import Progress
 from headgate.runs.spawning import OnRefusal, SpawnWish, SubRun, spawn, spawn_each
 from headgate.runs.values import to_json
@@ -121,7 +123,12 @@ class Run:
     @property
     def degraded(self) -> list[str]:
         """What was done more cheaply so far, e.g. ``large -> small``, ``hits=5``, ``without enrich``."""
-        return self._progress.attempt.degraded
+        return self._progress.attempt.cheaper.words
+
+    @property
+    def degradations(self) -> list[dict[str, Any]]:
+        """The same with what it would have been and why: ``what``, ``from``, ``to``, ``why``."""
+        return [one.view() for one in self._progress.attempt.cheaper.found]
 
     # -- doing things -------------------------------------------------------------------------------------------
 
@@ -136,6 +143,7 @@ class Run:
         returns: Any = None,
         model_tokens: int | None = None,
         check: Callable[[Any], bool] | None = None,
+        postponable: bool | str = False,
         **kwargs: Any,
     ) -> Any:
         """Call ``function(*args, **kwargs)`` under the guard of ``resource`` and remember what it returned.
@@ -154,6 +162,9 @@ class Run:
             model_tokens: estimate of what the call takes, held in the run's and the resource's budgets.
             check: whether an answer is usable; one that is not (a model's malformed output) is a failure of the
                 resource and is tried again under its ``retry`` settings and budget.
+            postponable: a rung of the ladder may put the call off, by the resource's name or by the one given here.
+                It then returns `Postponed` at once; after the run has succeeded, a follow-up makes the call. For
+                calls whose answer the rest of the workflow does not need.
 
         A ``once`` call whose function raised may have taken effect, unless the dependency said that the request
         was wrong (4xx): the step then stays begun, and later attempts of the run end as ``unknown_outcome``.
@@ -168,7 +179,8 @@ class Run:
             StepNotSerializable: arguments or result have no JSON form. UnknownResource: nothing of that name.
             Exception: whatever the function raised; failures are not remembered.
         """
-        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens, check)
+        names = names_of(resource, postponable)
+        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens, check, names)
         return await make_call(wish, self._progress)
 
     @asynccontextmanager
@@ -274,6 +286,16 @@ class Run:
         """Whether the optional part ``name`` is to be done: *no* once the ladder skips it. Remembered like `knob`."""
         return name not in self._progress.ladder.skippable or bool(self._choose("allows", name, True))
 
+    async def confirm(self, name: str, payload: Any) -> dict[str, Any] | None:
+        """Ask people before the part ``name`` is done, if a rung says ``require_approval: {name: queue}``; below such
+        a rung it returns ``None`` at once. Whether to ask is remembered like `knob`.
+
+        Raises:
+            As `approval`.
+        """
+        queue = self._choose("confirm", name, None) if name in self._progress.ladder.confirms else None
+        return None if queue is None else await self.approval(queue, payload)
+
     def _choose(self, kind: str, name: str, default: Any) -> Any:
         progress, used = self._progress, f"{kind} {name}"
         times = self._chosen.get(used, 0)
@@ -283,12 +305,17 @@ class Run:
         known = progress.journal.done(place.key)
         if known is not None and known.result is not None:
             return decode(known.result)
-        active = progress.active
-        value = active.knobs.get(name, default) if kind == "knob" else name not in active.skip
-        words = None
+        active, words, found = progress.decide(), None, None
+        if kind == "knob":
+            value = active.knobs.get(name, default)
+        else:
+            value = name not in active.skip if kind == "allows" else active.require_approval.get(name)
         if value != default:
-            words = f"{name}={value}" if kind == "knob" else f"without {name}"
-            progress.note_degraded(words, what=name, old=default, new=value)
+            words = {"knob": f"{name}={value}", "allows": f"without {name}"}.get(kind, f"{name} after {value}")
+            found = Degradation(name, default, value, progress.why((kind, name)))
+            progress.note_degraded(words, found)
         text = to_json(value, what=f"the default of knob {name!r}")
-        progress.journal.choose(place, text, progress.equipment.clock.now_ms(), degraded=words)
+        degradation = None if found is None else found.text()
+        now_ms = progress.equipment.clock.now_ms()
+        progress.journal.choose(place, text, now_ms, degraded=words, degradation=degradation)
         return value

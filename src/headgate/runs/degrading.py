@@ -1,44 +1,131 @@
-"""The degrade ladders of all workflows at the pressure of the moment. One per worker."""
+"""The degrade ladders of all workflows: at the pressure of the moment, and for one run by its own slack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
+from headgate.clock import Clock
 from headgate.config.settings import WorkflowSettings
+from headgate.guard.registry import Resources
 from headgate.policy import degrade
+from headgate.policy.pressure import FALL_PER_S
+
+SAMPLE_S = 0.25
+"""A resource is looked at again after so long."""
+CALLED_AT_MOST = 32
+"""Resources of one workflow that its ladder knows."""
+
+
+class Outlook(NamedTuple):
+    """How a resource stands."""
+
+    at: float
+    pressure: float
+    """0..1: up at once, down slowly."""
+    wait_s: float
+    """Expected, for a call that comes now."""
+    usual_s: float | None
+    """Of a call, without its wait."""
+
+
+class ResourceWatch:
+    """Pressure and expected wait of the resources, looked at no more often than ``SAMPLE_S``."""
+
+    def __init__(self, resources: Resources, clock: Clock) -> None:
+        self._resources, self._clock = resources, clock
+        self._known: dict[str, Outlook] = {}
+
+    def of(self, name: str) -> Outlook:
+        """How that resource stands now.
+
+        Raises:
+            UnknownResource: there is none of that name.
+        """
+        now = self._clock.monotonic()
+        known = self._known.get(name)
+        if known is not None and now - known.at < SAMPLE_S:
+            return known
+        seen = self._resources.get(name).statistics()
+        wait_s = degrade.expected_wait_s(
+            waiting=seen.waiting,
+            inflight=seen.inflight,
+            limit=seen.limit,
+            usual_s=seen.p50_s,
+            oldest_s=seen.oldest_wait_s,
+        )
+        if seen.pause is not None and seen.pause.until is not None:
+            wait_s = max(wait_s, seen.pause.until - now)
+        kept = 0.0 if known is None else known.pressure * math.pow(1 - FALL_PER_S, min(now - known.at, 600.0))
+        found = self._known[name] = Outlook(now, max(seen.pressure, kept), wait_s, seen.p50_s)
+        return found
+
+    def pressure(self, names: Iterable[str]) -> float:
+        """The largest pressure among these."""
+        return max((self.of(name).pressure for name in names), default=0.0)
 
 
 class Ladder:
-    """One workflow's ladder: how many rungs are taken, remembered for the hysteresis."""
+    """One workflow's ladder: which rungs pressure has taken, remembered for the hysteresis."""
 
-    __slots__ = ("_pressure", "_rungs", "_taken", "_whole", "knobs", "skippable")
+    __slots__ = ("_called", "_pressure", "_rungs", "_taken", "_watch", "_whole", "confirms", "knobs", "skippable")
 
-    def __init__(self, rungs: tuple[degrade.Rung, ...], pressure: Callable[[], float]) -> None:
+    def __init__(
+        self, rungs: tuple[degrade.Rung, ...], pressure: Callable[[], float], watch: ResourceWatch | None
+    ) -> None:
         self._rungs = degrade.in_order(rungs)
-        self._pressure = pressure
-        self._taken = 0
-        self._whole = degrade.add_up(self._rungs, len(self._rungs))
+        self._pressure, self._watch = pressure, watch
+        self._taken: frozenset[int] = frozenset()
+        self._whole = degrade.add_up(self._rungs, range(len(self._rungs)))
+        self._called: set[str] = set(self._whole.models)
+        """Resources that runs of the workflow call, as far as known."""
         self.knobs = frozenset(self._whole.knobs)
         """Knobs that some rung changes; the others always have their default."""
         self.skippable = self._whole.skip
+        self.confirms = frozenset(self._whole.require_approval)
+        """Parts that some rung asks people about."""
 
-    def active(self, *, whole: bool) -> degrade.Active:
-        """What holds now; ``whole``: for a run that was admitted on the cheaper path."""
-        if not self._rungs:
-            return degrade.NOTHING
-        if whole:
-            return self._whole
-        self._taken = degrade.rungs_taken(self._rungs, self._pressure(), before=self._taken)
-        return degrade.add_up(self._rungs, self._taken)
+    def __len__(self) -> int:
+        return len(self._rungs)
+
+    def called(self, resource: str) -> None:
+        """A run of the workflow calls it."""
+        if self._rungs and len(self._called) < CALLED_AT_MOST:
+            self._called.add(resource)
+
+    def pressed(self) -> frozenset[int]:
+        """The rungs that pressure has taken: one that replaces models goes by the pressure of those models, any other
+        by that of whatever the workflow calls, and all of them by that of the fleet. So a resource in trouble moves
+        only the ladders of those who use it."""
+        fleet, watch = self._pressure(), self._watch
+        if watch is None:
+            pressures = [fleet] * len(self._rungs)
+        else:
+            own = max(fleet, watch.pressure(self._called))
+            pressures = [max(fleet, watch.pressure(rung.models)) if rung.models else own for rung in self._rungs]
+        self._taken = degrade.rungs_taken(self._rungs, pressures, before=self._taken)
+        return self._taken
+
+    def active(self, *, own: int = 0, whole: bool = False) -> degrade.Active:
+        """What holds, as of the last look at the pressure; ``own``: rungs that the run takes for its slack;
+        ``whole``: it was admitted on the cheaper path."""
+        return self._whole if whole else degrade.add_up(self._rungs, self._taken, own=own)
 
 
 class Ladders:
     """Ladders by workflow."""
 
-    def __init__(self, workflows: Mapping[str, WorkflowSettings], pressure: Callable[[], float]) -> None:
-        self.pressure = pressure
-        self._ladders = {name: Ladder(one.degrade, pressure) for name, one in workflows.items()}
-        self._none = Ladder((), pressure)
+    def __init__(
+        self,
+        workflows: Mapping[str, WorkflowSettings],
+        pressure: Callable[[], float],
+        watch: ResourceWatch | None = None,
+    ) -> None:
+        """``pressure``: the fleet's, in 0..1; ``watch``: that of single resources."""
+        self.pressure, self.watch = pressure, watch
+        self._ladders = {name: Ladder(one.degrade, pressure, watch) for name, one in workflows.items()}
+        self._none = Ladder((), pressure, None)
 
     def of(self, workflow: str) -> Ladder:
         """That workflow's ladder, which may be empty."""

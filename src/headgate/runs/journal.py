@@ -158,9 +158,13 @@ class StepJournal:
         self.steps[step.key] = step
         self._attempt.safe_point.passed()
 
-    def choose(self, place: Place, result: str, now_ms: int, *, degraded: str | None) -> None:
+    def choose(
+        self, place: Place, result: str, now_ms: int, *, degraded: str | None, degradation: str | None = None
+    ) -> None:
         """Remember a choice that was made without a call (a knob's value). It is written before the next call."""
-        step = _step(place, Effect.PURE, StepState.DONE, now_ms, result=result, degraded=degraded)
+        step = _step(
+            place, Effect.PURE, StepState.DONE, now_ms, result=result, degraded=degraded, degradation=degradation
+        )
         self.steps[place.key] = step
         self._choices.append(step)
 
@@ -196,6 +200,7 @@ def _step(
     *,
     result: str | None = None,
     degraded: str | None = None,
+    degradation: str | None = None,
 ) -> Step:
     """A step without a finished call."""
     return Step(
@@ -214,4 +219,5 @@ def _step(
         model_tokens=0,
         started_ms=now_ms,
         finished_ms=now_ms if state is StepState.DONE else None,
+        degradation=degradation,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings, WorkflowSettings
 from headgate.guard.registry import Resources
+from headgate.model.degradation import Degradation
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
-from headgate.policy.degrade import Active
+from headgate.policy.cost_profile import LEAST_OF_WORKFLOW, Profile, quantile
+from headgate.policy.degrade import NOTHING, Active, for_slack, remaining_path_s
 from headgate.runs.attempt import Attempt
 from headgate.runs.children import Children, Door
 from headgate.runs.degrading import Ladder, Ladders
@@ -35,6 +38,8 @@ class Equipment:
     experience: Experience = field(default_factory=Experience)
     door: Door | None = None
     """Where sub-runs come in."""
+    profile: Callable[[str], Profile | None] = lambda workflow: None
+    """What runs of a workflow take, as all workers have learned."""
 
 
 PLAIN = WorkflowSettings()
@@ -44,7 +49,21 @@ PLAIN = WorkflowSettings()
 class Progress:
     """How far an attempt has come."""
 
-    __slots__ = ("_children", "_journal", "_loops", "attempt", "equipment", "ladder", "looks", "meter", "workflow")
+    __slots__ = (
+        "_children",
+        "_journal",
+        "_loops",
+        "_may_move",
+        "_own",
+        "_resource",
+        "active",
+        "attempt",
+        "equipment",
+        "ladder",
+        "looks",
+        "meter",
+        "workflow",
+    )
 
     def __init__(self, attempt: Attempt, equipment: Equipment) -> None:
         self.attempt = attempt
@@ -57,6 +76,13 @@ class Progress:
         """How often a branch looked at its run since its last step; see `headgate.runs.looks`."""
         self.workflow: WorkflowSettings = equipment.settings.workflows.get(attempt.run.workflow, PLAIN)
         self.ladder: Ladder = equipment.ladders.of(attempt.run.workflow)
+        self.active = NOTHING
+        """What the ladder said last."""
+        self._own = 0
+        """Rungs that the run takes for its slack."""
+        self._may_move = True
+        self._resource: str | None = None
+        """What it has called last."""
 
     @property
     def journal(self) -> StepJournal:
@@ -84,23 +110,80 @@ class Progress:
         if self.equipment.bus.active:
             self.equipment.bus.emit(name, **whose(self.attempt), **fields)
 
-    @property
-    def active(self) -> Active:
-        """What the ladder says at this moment."""
-        return self.ladder.active(whole=self.attempt.run.degraded)
+    def decide(self, resource: str | None = None) -> Active:
+        """What the ladder says at this moment: for a call on ``resource``, or for a choice outside of calls. Each
+        call, and the first choice after it, moves the rungs that the run takes for its slack by one at most."""
+        ladder = self.ladder
+        if not len(ladder):
+            return NOTHING
+        if resource is not None:
+            ladder.called(resource)
+            self._resource = resource
+        taken = ladder.pressed()
+        if resource is not None or self._may_move:
+            self._own = self._for_slack(taken)
+            self._may_move = resource is not None
+        self.active = ladder.active(own=self._own, whole=self.attempt.run.degraded)
+        return self.active
 
-    def note_degraded(self, words: str, *, what: str, old: Any, new: Any) -> None:
+    def _for_slack(self, taken: Collection[int]) -> int:
+        deadline_ms, share, equipment = self.attempt.run.deadline_ms, self.workflow.degrade_slack, self.equipment
+        if deadline_ms is None or share is None:
+            return 0
+        watch = equipment.ladders.watch
+        wait_s = 0.0 if watch is None or self._resource is None else watch.of(self._resource).wait_s
+        return for_slack(
+            self._own,
+            rungs=len(self.ladder),
+            taken=taken,
+            need_s=wait_s + self.remaining_s(),
+            slack_s=(deadline_ms - equipment.clock.now_ms()) / 1000,
+            share=share,
+        )
+
+    def remaining_s(self) -> float:
+        """Seconds of work that an ordinary run has left here; 0 while nothing is known."""
+        attempt, equipment = self.attempt, self.equipment
+        calls, worked_s = self.meter.used_calls, min(attempt.worked_s, attempt.ran_s)
+        known, _ = equipment.experience.outlook(
+            attempt.run.workflow, calls=calls, ran_s=worked_s, now=equipment.clock.monotonic()
+        )
+        if known is not None:
+            return known
+        profile = equipment.profile(attempt.run.workflow)
+        if profile is None or profile.ends < LEAST_OF_WORKFLOW:
+            return 0.0
+        ran_s, wall_s, usual = (quantile(profile, name, high=False) for name in ("ran_s", "wall_s", "calls"))
+        return remaining_path_s(path_s=min(ran_s, wall_s), calls=usual, done_calls=calls, worked_s=worked_s)
+
+    def instead_of(self, resource: str) -> str:
+        """The resource that is called in place of this one. For the run's slack only if it is the quicker one now."""
+        active, watch = self.decide(resource), self.equipment.ladders.watch
+        target = active.models.get(resource, resource)
+        if target == resource or watch is None or ("model", resource) not in active.hurried:
+            return target
+        there, here = watch.of(target), watch.of(resource)
+        slower = there.usual_s is not None and there.wait_s + there.usual_s > here.wait_s + (here.usual_s or 0.0)
+        return resource if slower else target
+
+    def why(self, item: tuple[str, str]) -> str:
+        """Why that (kind, name) of the ladder applies, as a `Reason`."""
+        if self.attempt.run.degraded:
+            return Reason.CHEAPER_PATH.value
+        return (Reason.SLACK if item in self.active.hurried else Reason.SHED).value
+
+    def note_degraded(self, words: str, what: Degradation) -> None:
         """Something was done more cheaply."""
-        self.attempt.degraded.append(words)
+        self.attempt.cheaper.note(words, what)
         equipment = self.equipment
         if equipment.bus.active:
             equipment.bus.emit(
                 "run_degraded",
                 **whose(self.attempt),
-                reason=Reason.QUEUE_FULL if self.attempt.run.degraded else Reason.SHED,
-                what=what,
-                old=old,
-                new=new,
+                reason=what.why,
+                what=what.what,
+                old=what.before,
+                new=what.after,
                 pressure=equipment.ladders.pressure(),
             )
 

@@ -18,13 +18,14 @@ from headgate.errors import StoreError
 from headgate.guard.registry import Resources
 from headgate.model.resource_report import ResourceReport
 from headgate.observe.bus import EventBus
+from headgate.policy.cost_profile import Profile
 from headgate.policy.eta import WORKERS
 from headgate.policy.pause import HeldBack, nothing_held
 from headgate.runs.attempt import GRACE_S, Attempt, Stop
 from headgate.runs.budget import shared_by_running
 from headgate.runs.carrier import Carrier
 from headgate.runs.children import Door
-from headgate.runs.degrading import Ladders
+from headgate.runs.degrading import Ladders, ResourceWatch
 from headgate.runs.executor import Executor
 from headgate.runs.leases import trusted_s
 from headgate.runs.preempting import Preemptor
@@ -89,16 +90,16 @@ class Worker:
         pressure: Callable[[], float],
         held_back: Callable[[], HeldBack] = nothing_held,
         door: Door | None = None,
-        effective: Callable[[], GateSettings] | None = None,
+        profile: Callable[[str], Profile | None] = lambda workflow: None,
     ) -> None:
         """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1): the fleet's, moves degrade
-        ladders; ``held_back`` and ``effective`` (the settings in force) are looked at before every claim (`poke` when
-        they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where known."""
+        ladders; ``held_back`` is looked at before every claim (`poke` when it changes); sub-runs come in through
+        ``door``; ``profile``: what runs of a workflow take, where known."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
-        ladders = Ladders(settings.workflows, pressure)
-        equipment = Equipment(store, resources, settings, clock, rng, bus, ladders, door=door)
+        ladders = Ladders(settings.workflows, pressure, ResourceWatch(resources, clock))
+        equipment = Equipment(store, resources, settings, clock, rng, bus, ladders, door=door, profile=profile)
         self._reporter = Reporter(
             store.reports,
             resources,
@@ -130,8 +131,6 @@ class Worker:
         self._held_back = held_back
         self._shared = shared_by_running(settings.budget)
         self._trusted_s = trusted_s(settings.workers.lease)
-        self._effective = effective or (lambda: settings)
-        self._now_settings = settings
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._more = True
@@ -275,17 +274,12 @@ class Worker:
             return None
         request = self._lanes.request(
             owner=self.owner,
-        settings = self._effective()
-        if settings is not self._now_settings:
-            self._now_settings = settings
-            self._lanes.use(settings.lanes)
-            self._shared = shared_by_running(settings.budget)
             now_ms=self._clock.now_ms(),
             lease_ms=round(1000 * self._settings.workers.lease),
             workflows=self._registry.names(),
             carried=carrier.carried,
             slots=carrier.pace.slots + carrier.pace.ahead,
-            max_running=settings.budget.runs,
+            max_running=self._settings.budget.runs,
             held_back=self._held_back(),
         )
         return replace(request, most=self._shared) if request is not None and self._shared else request

@@ -120,9 +120,17 @@ class StepShape(Shape):
     finished_at: str | None
 
 
+class DegradationShape(Shape):
+    what: str = Field(description="The knob, model or part; `run` for all of it.")
+    before: Any = Field(alias="from", description="What it would have been.")
+    to: Any = Field(description="What it was instead.")
+    why: str | None = Field(description="`cheaper_path`, `shed`, `slack` or `fallback`.")
+
+
 class RunDetail(RunSummary):
     """Everything about one run."""
 
+    degradations: list[DegradationShape] = Field(description="What was done more cheaply.")
     position: int | None
     eta_s: float | None
     eta_p90_s: float | None

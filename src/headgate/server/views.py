@@ -10,6 +10,7 @@ from typing import Any
 
 from headgate.model.control import Control, ControlChange
 from headgate.model.decision import Admission
+from headgate.model.degradation import degradations_of
 from headgate.model.run import DEAD, RunRecord, RunState
 from headgate.model.step import Step
 from headgate.store.protocols import Approval, DeadChange, HistoryLine
@@ -123,6 +124,7 @@ def run_view(
         links["replay"] = f"{here}/replay"
     return {
         **summary_view(run),
+        "degradations": [one.view() for one in degradations_of(run, steps)],
         "position": answer.position if waits else None,
         **_times(answer),
         "sub_runs": dict(sub_runs),

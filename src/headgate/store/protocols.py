@@ -39,6 +39,7 @@ from headgate.store.values import (
     Delay,
     DepthBound,
     Extension,
+    FollowUp,
     Moved,
     Opening,
     Overview,
@@ -184,7 +185,7 @@ class Claims(Protocol):
 
     async def finish(self, ends: Sequence[RunEnd]) -> list[bool]:
         """End runs. ``False`` where the fence did not match (nothing was written for that one). A ``cost`` corrects
-        what they were charged, up or down."""
+        what they were charged, up or down. A ``follow_up`` of a succeeded run goes in line at the same moment."""
         ...
 
     async def suspend(
@@ -373,6 +374,7 @@ __all__ = [
     "Duplicates",
     "Effect",
     "Extension",
+    "FollowUp",
     "HistoryLine",
     "Holds",
     "Journal",

@@ -280,6 +280,22 @@ class RunEnd:
     degraded: bool = False
     cost: float | None = None
     """What it has cost in all, in fairness units; ``None`` leaves it at what it was charged."""
+    follow_up: FollowUp | None = None
+    """What takes over the calls that it postponed. It comes in with the end, in the same transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A run of the same workflow and lineage that makes the calls which a succeeded run has postponed. It remembers
+    all that one did, and is not bounded at intake: its work was accepted with the run that it follows."""
+
+    run_id: str
+    lane: str
+    sheddable: bool
+    queue_deadline_ms: int
+    deadline_ms: int
+    weight: float = 1.0
+    """Of its tenant, as in `RunOffer`."""
 
 
 @dataclass(frozen=True, slots=True)

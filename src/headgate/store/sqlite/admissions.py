@@ -80,7 +80,7 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
 
 def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Birth | None) -> Admission | Refusal:
     """Store a new run, if every bound and rate has room for it."""
-    size = _size(offer.input)
+    size = size_of(offer.input)
     foreseen = foresee(tx, offer)
     if isinstance(foreseen, Refusal):
         return foreseen
@@ -93,7 +93,7 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     degraded = offer.degraded or room.degraded or (foreseen is not None and foreseen.degraded)
     if room.hold is not None:
         foreseen = None  # it waits for something else first
-    record, seq, last = _store(tx, offer, size, degraded=degraded, source=source, foreseen=foreseen)
+    record, seq, last = store_run(tx, offer, size, degraded=degraded, source=source, foreseen=foreseen)
     if offer.sheddable and offer.spawn is None:  # a sub-run is part of work that has begun
         tx.run("allow_to_shed", seq)
     if offer.needs or room.taken:
@@ -118,7 +118,7 @@ def _take_in(tx: Transaction, offer: RunOffer, source: _Source | None, birth: Bi
     return Admission(record, True, position, None, room.limits, room.shadowed, made_room=made_room)
 
 
-def _size(text: str) -> int:
+def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -142,7 +142,7 @@ def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusa
         if offer.debounce is None:
             answer = Admission(record, False, position_in(tx, record, seq, offer.ahead_of))
         else:
-            answer = later.debounced_again(tx, offer, row, _size(offer.input))
+            answer = later.debounced_again(tx, offer, row, size_of(offer.input))
         if offer.idempotency_key is not None and isinstance(answer, Admission):
             # Its caller may have lost this answer, and must get the same one also when the run has ended by then.
             tx.run("keep_collapsed_key", offer.tenant, offer.idempotency_key, seq, offer.body_hash)
@@ -300,7 +300,7 @@ def _too_fast(wish: RateTake, wait_ms: float, remaining: float, *, never: bool) 
     )
 
 
-def _store(
+def store_run(
     tx: Transaction,
     offer: RunOffer,
     size: int,

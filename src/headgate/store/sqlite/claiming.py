@@ -15,7 +15,7 @@ from headgate.store.sqlite.rows import RUN_WIDTH, UNREADABLE, Row, json_list, ru
 from headgate.store.sqlite.search import Pick, Search
 from headgate.store.sqlite.transaction import Transaction
 
-_STEPS_WIDTH = 17
+_STEPS_WIDTH = 18
 DELAYS_AT_MOST = 1000
 """Runs whose delay is over, put in line by one claim."""
 LOOKED_AT_FOR_DAMAGE = 1000

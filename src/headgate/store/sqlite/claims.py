@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from headgate.model.reason import Reason
 from headgate.model.run import TERMINAL, RunState
 from headgate.store.protocols import Ceilings, Claim, ClaimRequest, Extension, RunEnd
-from headgate.store.sqlite import dead_letters, family, history, holds
+from headgate.store.sqlite import dead_letters, family, follow_ups, history, holds
 from headgate.store.sqlite.admissions import earliest
 from headgate.store.sqlite.claiming import claim
 from headgate.store.sqlite.flows import Whose
@@ -174,6 +174,7 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
     updates = []
     relatives = []
     resolved: list[int] = []
+    followed = []
     for end in ends:
         # A run ends once, also when one call names it twice.
         row = held.pop((end.run_id, end.owner, end.term), None)
@@ -184,6 +185,8 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
                 history.keep(tx, seq, now_ms=end.now_ms, state=end.state.value, reason=end.reason, detail=end.detail)
             elif replay_of is not None:
                 resolved.append(seq)
+            if end.follow_up is not None and end.state is RunState.SUCCEEDED:
+                followed.append((seq, end.follow_up, end.now_ms))
             updates.append(
                 (
                     seq, end.state.value, end.reason, end.detail, end.result, end.now_ms, end.used_calls,
@@ -203,6 +206,8 @@ def _finish(tx: Transaction, ends: Sequence[RunEnd], ids: str) -> list[bool]:
         holds.settle(tx, [update[0] for update in updates], now_ms=updates[0][5])
     for seq in resolved:
         dead_letters.resolve_lineage(tx, seq)
+    for seq, follow_up, now_ms in followed:
+        follow_ups.begin(tx, seq, follow_up, now_ms=now_ms)
     for run_id, spawned, spawn_key, now_ms in relatives:
         family.ended(tx, run_id, spawned=spawned, spawn_key=spawn_key, now_ms=now_ms)
     return answers

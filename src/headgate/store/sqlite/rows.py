@@ -95,7 +95,7 @@ def step_of(row: Row) -> Step:
     Raises:
         ValueError: its effect or state is not one we know.
     """
-    key, seq, resource, function, nth, effect, state, *rest = row[:17]
+    key, seq, resource, function, nth, effect, state, *rest = row[:18]
     return Step(key, seq, resource, function, nth, Effect(effect), StepState(state), *rest)
 
 
@@ -120,6 +120,7 @@ def row_of_step(run: int, step: Step, state: StepState) -> Row:
         step.finished_ms,
         step.money,
         step.input_tokens,
+        step.degradation,
     )
 
 

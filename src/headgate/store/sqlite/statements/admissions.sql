@@ -40,7 +40,7 @@ LIMIT 1
 -- only assumed done comes last, and only from the source. Sub-runs are found by their own keys, not copied.
 INSERT INTO steps
 SELECT ?1, key, seq, resource, function, nth, effect, state, result, queued_ms, ran_ms, tries, degraded,
-  model_tokens, started_ms, finished_ms, money, input_tokens
+  model_tokens, started_ms, finished_ms, money, input_tokens, degradation
 FROM steps
 WHERE state = 'done' AND function <> 'spawn' AND run <> ?1 AND run IN (
     SELECT ?2 UNION ALL
@@ -53,7 +53,7 @@ ON CONFLICT (run, key) DO NOTHING
 -- new run, source run, origin's id, now. After `copy_done_steps`, so that what is known to be done stays.
 INSERT INTO steps
 SELECT ?1, key, seq, resource, function, nth, effect, 'done', 'null', queued_ms, ran_ms, 0, degraded,
-  model_tokens, started_ms, ?4, money, input_tokens
+  model_tokens, started_ms, ?4, money, input_tokens, degradation
 FROM steps
 WHERE state = 'begun' AND run IN (
     SELECT ?2 UNION ALL
@@ -61,6 +61,13 @@ WHERE state = 'begun' AND run IN (
     WHERE r.origin_id = ?3 AND r.replay_of IS NOT NULL AND r.seq > ?2
   )
 ON CONFLICT (run, key) DO NOTHING
+
+-- name: copy_steps_of_ended
+-- new run, source run: all that a run did which has succeeded, sub-runs too
+INSERT INTO steps (run, {step_columns})
+SELECT ?1, key, seq, resource, function, nth, effect, state, result, queued_ms, ran_ms, tries, degraded,
+  model_tokens, started_ms, finished_ms, money, input_tokens, degradation
+FROM steps WHERE run = ?2 AND state = 'done'
 
 -- name: admit_run
 INSERT INTO runs (
