@@ -89,12 +89,13 @@ class Worker:
         owner: str,
         pressure: Callable[[], float],
         held_back: Callable[[], HeldBack] = nothing_held,
+        effective: Callable[[], GateSettings] | None = None,
         door: Door | None = None,
         profile: Callable[[str], Profile | None] = lambda workflow: None,
     ) -> None:
         """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1): the fleet's, moves degrade
-        ladders; ``held_back`` is looked at before every claim (`poke` when it changes); sub-runs come in through
-        ``door``; ``profile``: what runs of a workflow take, where known."""
+        ladders; ``held_back`` and ``effective`` (the settings in force) are looked at before every claim (`poke` when
+        they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where known."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
@@ -129,6 +130,8 @@ class Worker:
         )
         self._lanes = LaneScheduler(settings.lanes)
         self._held_back = held_back
+        self._effective = effective or (lambda: settings)
+        self._now_settings = settings
         self._shared = shared_by_running(settings.budget)
         self._trusted_s = trusted_s(settings.workers.lease)
         self._loops: list[asyncio.Task[None]] = []
@@ -272,6 +275,11 @@ class Worker:
         carrier = self._carrier
         if not carrier.room:
             return None
+        settings = self._effective()
+        if settings is not self._now_settings:
+            self._now_settings = settings
+            self._lanes.use(settings.lanes)
+            self._shared = shared_by_running(settings.budget)
         request = self._lanes.request(
             owner=self.owner,
             now_ms=self._clock.now_ms(),
@@ -279,7 +287,7 @@ class Worker:
             workflows=self._registry.names(),
             carried=carrier.carried,
             slots=carrier.pace.slots + carrier.pace.ahead,
-            max_running=self._settings.budget.runs,
+            max_running=settings.budget.runs,
             held_back=self._held_back(),
         )
         return replace(request, most=self._shared) if request is not None and self._shared else request

@@ -255,6 +255,12 @@ class ControlShape(Shape):
     limit: int | None
     rate: RateShape | None
     depth: int | None
+    max_age_s: float | None
+    share: float | None
+    weight: float | None
+    shed_at: float | None
+    model_tokens: RateShape | None
+    declared: str | None = Field(description="What an override stands in place of, in words.")
     reason: str
     by: str = Field(description="The key's label, or `rule of resource:…`.")
     since: str
@@ -263,12 +269,6 @@ class ControlShape(Shape):
 
 class ControlState(Shape):
     target: str
-    max_age_s: float | None
-    share: float | None
-    weight: float | None
-    shed_at: float | None
-    model_tokens: RateShape | None
-    declared: str | None = Field(description="What an override stands in place of, in words.")
     controls: list[ControlShape]
 
 

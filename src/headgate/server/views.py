@@ -199,23 +199,23 @@ def control_view(control: Control) -> dict[str, Any]:
     rate = None
     if control.rate_amount is not None:
         rate = {"amount": control.rate_amount, "window_s": control.rate_window_s}
-    return {
-        "target": control.target,
     tokens = None
     if control.tokens_amount is not None:
         tokens = {"amount": control.tokens_amount, "window_s": control.tokens_window_s}
+    return {
+        "target": control.target,
         "kind": control.kind.value,
         "sets": control.words,
         "limit": control.limit_to,
         "rate": rate,
         "depth": control.depth_to,
-        "reason": control.reason,
-        "by": control.set_by,
         "max_age_s": control.age_s,
         "share": control.share,
         "weight": control.weight,
         "shed_at": control.shed_at,
         "model_tokens": tokens,
+        "reason": control.reason,
+        "by": control.set_by,
         "since": moment(control.set_ms),
         "until": moment(control.until_ms),
     }
@@ -269,13 +269,23 @@ def json_value(text: str) -> Any:
         return text
 
 
+def _ran_ms(run: RunRecord, now_ms: int) -> int | None:
+    """Time in the hands of workers, without waiting in line, for people or for a retry. While it runs again, what
+    attempts before this one took."""
+    if run.started_ms is None:
+        return None
+    if run.state is RunState.RUNNING and run.term <= 1:
+        return max(0, now_ms - run.started_ms)
+    return run.used_wall_ms
+
+
 def _timings(run: RunRecord, steps: Sequence[Step], models: Collection[str], now_ms: int) -> dict[str, int | None]:
     started = run.started_ms
     ended = run.finished_ms
     until = started if started is not None else ended if ended is not None else now_ms
     return {
         "queued_ms": max(0, until - run.submitted_ms),
-        "ran_ms": None if started is None else max(0, (now_ms if ended is None else ended) - started),
+        "ran_ms": _ran_ms(run, now_ms),
         "call_queued_ms": sum(step.queued_ms for step in steps),
         "model_ms": sum(step.ran_ms for step in steps if step.resource in models),
         "tool_ms": sum(step.ran_ms for step in steps if step.resource not in models),
