@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.policy.preemption import Bounds, Candidate, Head, Use, average, may_ask, victim, wanted
+from headgate.policy.preemption import Bounds, CallTimes, Candidate, Head, Use, average, may_ask, victim, wanted
 
 BOUNDS = Bounds()
 ENTITLED = {"critical": 2.0, "standard": 6.0, "background": 2.0}
@@ -92,6 +92,27 @@ def test_the_average_stays_among_what_was_seen_and_begins_evenly(looks: list[tup
             if past is not None:
                 assert abs(value - sum(s * u for s, u in past) / sum(s for s, _ in past)) < 1e-6
     assert min(used for _, used in looks) - 1e-6 <= value <= max(used for _, used in looks) + 1e-6
+
+
+def test_a_call_that_lasts_longer_than_any_lasts_as_long_again() -> None:
+    assert CallTimes([]).left_s(0.0) == 0.0
+    assert CallTimes([]).left_s(3.0) == 3.0
+    assert CallTimes([1.0, 2.0]).left_s(2.0) == 2.0
+
+
+def test_a_call_takes_as_long_as_those_that_lasted_longer() -> None:
+    times = CallTimes([2.0] * 50 + [10.0] * 50)
+    assert abs(times.left_s(0.0) - 6.0) < 0.1  # either kind
+    assert abs(times.left_s(3.0) - 7.0) < 0.2  # surely one of the long ones
+    assert times.left_s(9.5) < 1.0
+
+
+@given(st.lists(st.floats(0, 1000), max_size=60), st.floats(0, 1000))
+def test_what_a_call_still_takes_lies_between_nothing_and_the_longest(seen: list[float], elapsed_s: float) -> None:
+    left_s = CallTimes(seen).left_s(elapsed_s)
+    longer = [one - elapsed_s for one in seen if one > elapsed_s]
+    assert min([*longer, elapsed_s]) - 1e-6 <= left_s <= max([*longer, elapsed_s]) + 1e-6
+    assert CallTimes(reversed(seen)).left_s(elapsed_s) == left_s
 
 
 def test_a_worker_asks_so_often_in_a_minute() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from headgate.model.reason import Reason
+from headgate.model.resource_report import ResourceReport
 from headgate.model.run import RunState
 from headgate.model.step import Effect
+from headgate.policy.eta import WORKERS
 from headgate.runs.attempt import Stop
 
 from .bench import Bench, on_bench
@@ -190,5 +192,69 @@ def test_draining_is_not_undone_by_a_withdrawal(tmp_path: Path) -> None:
         drained = await worker.drain(10.0)
         assert (drained.finished, drained.released) == (0, 1)
         assert (await place.get(low)).state is RunState.QUEUED
+
+    on_bench(tmp_path, main, **ONE_SLOT)
+
+
+FULL_HOUSE: dict[str, Any] = {
+    "workers": {"slots": 4},
+    "lanes": {"critical": {"share": 0.5}, "background": {"share": 0.5}},
+}
+
+
+async def _asked_after(place: Bench) -> float:
+    """A critical run comes: seconds until somebody is asked to make room for it."""
+    await place.submit("high", lane="critical")
+    for _ in range(40):
+        if told := place.told("run_preempted"):
+            return float(told[0].fields["waited_ms"]) / 1000
+        await place.passes(0.1)
+    raise AssertionError("nobody was asked")
+
+
+def test_nobody_is_waited_for_when_all_workers_are_full(tmp_path: Path) -> None:
+    async def main(place: Bench) -> None:
+        work(place)
+        for name in ("w1", "w2"):
+            await place.worker(name)
+        for number in range(12):
+            await place.submit(f"low{number}", lane="background")
+        await place.passes(2.5)
+        assert await _asked_after(place) <= 0.5
+
+    on_bench(tmp_path, main, **FULL_HOUSE)
+
+
+def test_a_worker_with_a_free_slot_may_take_the_run_first(tmp_path: Path) -> None:
+    async def main(place: Bench) -> None:
+        work(place)
+        await place.worker("w1")
+        for number in range(4):
+            await place.submit(f"low{number}", lane="background")
+        await place.passes(2.0)
+        await place.store.reports.put(
+            "w2", [ResourceReport(WORKERS, 4, 4, 3, 0, 0, 0.0)],
+            now_ms=place.clock.now_ms(), until_ms=place.clock.now_ms() + 60_000,
+        )  # fmt: skip
+        await place.passes(1.0)
+        assert await _asked_after(place) >= 1.25
+
+    on_bench(tmp_path, main, **FULL_HOUSE)
+
+
+def test_a_request_that_was_withdrawn_in_time_does_not_count(tmp_path: Path) -> None:
+    async def main(place: Bench) -> None:
+        work(place, steps=2)
+        await place.worker()
+        low = await place.submit("low", lane="background")
+        await place.passes(0.5)
+        high = await place.submit("high", lane="critical")
+        await place.passes(1.0)
+        await place.store.runs.cancel(high, tenant=None, now_ms=place.clock.now_ms(), detail="gone")
+        await place.passes(0.5)
+        higher = await place.submit("higher", lane="critical")
+        assert await first_start(place, higher) <= STEP_S
+        assert len(place.told("run_preempted")) == 2
+        assert (await place.ended(low)).preemptions == 1
 
     on_bench(tmp_path, main, **ONE_SLOT)

@@ -1,11 +1,12 @@
 """Which running run makes room for a waiting run of a higher lane, if any does.
 
 Decides: for which lane's head of line room is to be made (`wanted`), which run is asked to stop at its next step
-(`victim`), and whether a worker may ask once more at this moment (`may_ask`).
+(`victim`), how far that step is (`CallTimes`), and whether a worker may ask once more at this moment (`may_ask`).
 
 Source: cooperative preemption at safe points. The run stops between two steps, what it did is remembered, and it goes
 on from there. Among the runs that may be asked the cheapest to stop is taken, by lane first: the choice of least
-wasted work of schedulers that preempt by recomputation.
+wasted work of schedulers that preempt by recomputation. How long a call still takes is its mean residual life, from
+the calls that were seen to last longer than it has.
 
 Inputs: the heads of the lanes and how long they have waited, how many slots each lane has on this worker, now and on
 average of the last minute, and how many it is entitled to; and of each running run its lane, what it would do again,
@@ -22,8 +23,10 @@ promises too. Steps that take long make the handover slow; nothing is cancelled 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 NEAR_END = 0.8
 """From this part of its usual calls on a run is spared. One that made all of them and goes on is not near its end."""
@@ -114,6 +117,24 @@ class Candidate:
         return self.remaining_s is not None and 0 < self.remaining_s <= self.to_step_s
 
 
+class CallTimes:
+    """How long calls took, in seconds, and so how long one still takes."""
+
+    __slots__ = ("_seconds", "_sums")
+
+    def __init__(self, seconds: Iterable[float]) -> None:
+        self._seconds = sorted(seconds)
+        self._sums = [0.0, *accumulate(self._seconds)]
+
+    def left_s(self, elapsed_s: float) -> float:
+        """What a call that has lasted for ``elapsed_s`` still takes on average: as much as those seen that lasted
+        longer, beside one imagined that lasts as long again. With none seen that is all there is to go by."""
+        at = bisect_right(self._seconds, elapsed_s)
+        longer = len(self._seconds) - at
+        left_s = self._sums[-1] - self._sums[at] - longer * elapsed_s
+        return (max(0.0, left_s) + elapsed_s) / (longer + 1)
+
+
 def average(before: float, now: float, *, elapsed_s: float, age_s: float) -> float:
     """The average of the last minute or so, after ``elapsed_s`` at ``now``. ``age_s`` is the time over which it was
     taken before; while that is short, all of it counts evenly."""
@@ -124,8 +145,8 @@ def average(before: float, now: float, *, elapsed_s: float, age_s: float) -> flo
 def wanted(heads: Sequence[Head], lanes: Mapping[str, Use], bounds: Bounds, *, others_s: float) -> Head | None:
     """The highest head of line for which room is to be made; ``None``: nobody's.
 
-    A lane below its share is helped once the others of the fleet could have taken its run (``others_s``), any other
-    one after ``after_s``.
+    A lane below its share is helped once the others of the fleet could have taken its run (``others_s``; 0 if none
+    of them has a free slot), any other one after ``after_s``.
     """
     for head in sorted(heads, key=lambda head: head.rank):
         patience_s = min(bounds.after_s, others_s) if lanes[head.lane].short else bounds.after_s

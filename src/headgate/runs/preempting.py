@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
@@ -20,12 +21,13 @@ from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy import lane_shares, preemption
 from headgate.policy.pause import HeldBack
-from headgate.policy.preemption import Bounds, Candidate, Head, Use
+from headgate.policy.preemption import Bounds, CallTimes, Candidate, Head, Use
 from headgate.runs.attempt import Attempt, Stop
 from headgate.runs.carrier import Carrier
 from headgate.runs.experience import Experience
+from headgate.runs.others import OtherWorkers
 from headgate.runs.progress import whose
-from headgate.store.protocols import Claim, Runs
+from headgate.store.protocols import Claim, Store
 
 log = logging.getLogger("headgate.runs")
 
@@ -35,7 +37,7 @@ PATIENCE_S = 10.0
 IN_VAIN_S = 10.0
 """After a slot was made free for a run that still was not claimed: something else is in its way."""
 OTHERS_POLLS = 5.0
-"""An idle worker of the fleet looks at least once within so many of its poll intervals."""
+"""A worker of the fleet with a free slot looks at least once within so many of its poll intervals."""
 
 
 @dataclass(slots=True)
@@ -46,20 +48,17 @@ class _Order:
     victim: Attempt
     asked: float
     """Monotonic."""
+    asked_before: float | None
+    """When the victim was asked the last time before."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    """How long calls take on this worker, for runs that have made none."""
-
-    usual_s: float
-    longest_s: float
-
-
-def _calls(running: Sequence[Attempt]) -> _Calls:
-    known = [usual_s for attempt in running if (usual_s := attempt.safe_point.usual_s(attempt.worked_s))]
-    longest_s = max((attempt.safe_point.longest_s for attempt in running), default=0.0)
-    return _Calls(sum(known) / len(known) if known else 0.0, longest_s)
+def _call_times(running: Sequence[Attempt]) -> Mapping[str, CallTimes]:
+    """By workflow; those of all of them for one whose runs here have made no call yet."""
+    seen: dict[str, list[float]] = {}
+    for attempt in running:
+        seen.setdefault(attempt.run.workflow, []).extend(attempt.safe_point.calls_s)
+    everything = CallTimes(chain.from_iterable(seen.values()))
+    return {workflow: CallTimes(seconds) if seconds else everything for workflow, seconds in seen.items()}
 
 
 class Preemptor:
@@ -68,17 +67,19 @@ class Preemptor:
     def __init__(
         self,
         carrier: Carrier,
-        runs: Runs,
+        store: Store,
         settings: GateSettings,
         *,
         experience: Experience,
+        owner: str,
         clock: Clock,
         bus: EventBus,
         workflows: Callable[[], Sequence[str]],
         held_back: Callable[[], HeldBack],
     ) -> None:
         """``workflows``: those that this worker has code for."""
-        self._carrier, self._runs, self._experience = carrier, runs, experience
+        self._carrier, self._runs, self._experience = carrier, store.runs, experience
+        self._others = OtherWorkers(store.reports, owner, clock)
         self._clock, self._bus = clock, bus
         self._workflows, self._held_back = workflows, held_back
         rules = settings.preemption
@@ -138,7 +139,10 @@ class Preemptor:
         lanes = {
             lane: Use(carried[lane], share * slots, self._averages[lane]) for lane, share in self._shares.items()
         }
-        head = preemption.wanted(heads, lanes, bounds, others_s=self._others_s)
+        others_s = self._others_s if await self._others.have_room() else 0.0
+        if not self._full():
+            return
+        head = preemption.wanted(heads, lanes, bounds, others_s=others_s)
         if head is not None:
             self._ask(head, lanes, bounds)
 
@@ -162,17 +166,19 @@ class Preemptor:
 
     def _ask(self, head: Head, lanes: Mapping[str, Use], bounds: Bounds) -> None:
         running = list(self._carrier.running)
-        others = _calls(running)
-        candidates = [self._candidate(key, attempt, others) for key, attempt in enumerate(running)]
+        times = _call_times(running)
+        candidates = [
+            self._candidate(key, attempt, times[attempt.run.workflow]) for key, attempt in enumerate(running)
+        ]
         found = preemption.victim(candidates, head, lanes, bounds)
         if found is None:
             return
         attempt, now = running[found.key], self._clock.monotonic()
         attempt.step_reason = Reason.PREEMPTED
         self._carrier.stop(attempt, Stop.STEP)
+        self._order = _Order(head, attempt, now, attempt.safe_point.asked)
         attempt.safe_point.asked = now
         self._asked.append(now)
-        self._order = _Order(head, attempt, now)
         self._bus.emit(
             "run_preempted",
             **whose(attempt),
@@ -187,12 +193,15 @@ class Preemptor:
             if not order.victim.signalled:  # it came to its end instead, and its slot went on in turn
                 self._order = None
             return  # otherwise the claim that follows says whether it was of use
-        if self._clock.monotonic() - order.asked < PATIENCE_S and self._full():
+        in_time = self._clock.monotonic() - order.asked < PATIENCE_S
+        if in_time and self._full():
             waiting = await self._heads(below=order.head.rank + 1)
             if waiting or order.victim.ended:
                 return
         if not self._carrier.leaving and order.victim.withdraw():
             self._order = None
+            if in_time:  # nobody needs its slot any more: nothing came of it, so that it does not count
+                order.victim.safe_point.asked = order.asked_before
 
     async def _doubt(self, head: Head, at_ms: int) -> None:
         """If a run of that lane has waited since before ``at_ms``, it is not slots that it waits for. Otherwise
@@ -225,19 +234,14 @@ class Preemptor:
     def _rank(self, attempt: Attempt) -> int:
         return self._ranks.get(attempt.run.lane, len(self._ranks))
 
-    def _candidate(self, key: int, attempt: Attempt, others: _Calls) -> Candidate:
+    def _candidate(self, key: int, attempt: Attempt, times: CallTimes) -> Candidate:
         run, now = attempt.run, self._clock.monotonic()
         calls = max(0, attempt.meter.used_calls - len(attempt.performing))
         remaining_s, done = self._experience.outlook(
             run.workflow, calls=calls, ran_s=min(attempt.worked_s, attempt.ran_s), now=now
         )
         safe_point = attempt.safe_point
-        usual_s = safe_point.usual_s(attempt.worked_s)
-        redo_s, to_step_s = safe_point.cost_s(
-            calling=bool(attempt.performing),
-            usual_s=usual_s or others.usual_s,
-            longest_s=safe_point.longest_s if usual_s else others.longest_s,
-        )
+        redo_s, to_step_s = safe_point.cost_s(times, calling=bool(attempt.performing))
         asked_s = None if safe_point.asked is None else now - safe_point.asked
         stored_s = None if run.preempted_ms is None else max(0, self._clock.now_ms() - run.preempted_ms) / 1000
         return Candidate(

@@ -120,9 +120,10 @@ class Worker:
         )
         self._preemptor = Preemptor(
             self._carrier,
-            store.runs,
+            store,
             settings,
             experience=equipment.experience,
+            owner=owner,
             clock=clock,
             bus=bus,
             workflows=registry.names,
