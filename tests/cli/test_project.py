@@ -113,3 +113,22 @@ def test_check_notes_what_deserves_a_second_look() -> None:
     assert "'a' is in shadow mode" in shadow
     assert "60 s for 'b'" in patient
     assert notes(parse_settings("")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tools: {a: {concurrency: 4, plain: {slow: 8s, fast: 4s}}}", "its concurrency is fixed"),
+        ("tools: {a: {retry: {base: 40s}}}", "never waits for retry.base (40 s): retry.max_delay is 30 s"),
+        ("tools: {a: {queue: {max_age: 10s, max_age_down: 20s}}}", "queue.max_age (10 s) ends every wait"),
+        (
+            "tools: {a: {breaker: null, pause_when: {breaker: open, pauses: [lane:background]}}}",
+            "pause_when breaker: open, but no breaker",
+        ),
+        ("workflows: {a: {when_full: degrade}}", "has no degrade ladder"),
+    ],
+)
+def test_check_notes_settings_that_cannot_do_anything(text: str, words: str) -> None:
+    (note,) = notes(parse_settings(text))
+    assert words in note
+    assert "'a'" in note

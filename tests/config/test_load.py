@@ -227,6 +227,8 @@ CASES: list[tuple[str, str, list[str]]] = [
      ["1:25: needs p95, error_rate or breaker, for example {p95: 8s, pauses: [lane:background]}"]),
     ("a pause rule that pauses nothing", "tools: {a: {pause_when: {p95: 8s}}}\n",
      ["1:25: needs 'pauses', for example pauses: [lane:background]"]),
+    ("a pause rule with an empty list", "tools: {a: {pause_when: {p95: 8s, pauses: []}}}\n",
+     ["1:43: an empty list names nothing; it needs at least one, for example pauses: [lane:background]"]),
     ("a lower threshold above the upper",
      "tools: {a: {pause_when: {p95: 8s, until: {p95: 9s}, pauses: [lane:standard]}}}\n",
      ["1:25: until.p95 belongs to a p95 that is at least as large"]),

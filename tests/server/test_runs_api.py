@@ -48,8 +48,14 @@ def test_a_run_while_it_waits_runs_and_has_ended() -> None:
         assert (running.state, running.position, running.eta_s) == ("running", None, None)
         assert (running.timings.ran_ms, running.timings.tool_ms, running.timings.model_ms) == (1000, 300, 0)
         assert [(one.resource, one.tries, one.queued_ms) for one in running.steps] == [("github", 2, 20)]
-        await service.end(run_id, terms[run_id], RunState.SUCCEEDED, result='{"ok":true}', used_calls=1)
+        done = {
+            "result": '{"ok":true}',
+            "used_calls": 1,
+            "used_wall_ms": 700,
+        }  # of 1000; it was suspended for the rest
+        await service.end(run_id, terms[run_id], RunState.SUCCEEDED, **done)
         ended = RunDetail.model_validate((await service.get(f"/v1/runs/{run_id}")).json())
+        assert ended.timings.ran_ms == 700
         assert (ended.state, ended.reason, ended.result) == ("succeeded", "succeeded", {"ok": True})
         assert ended.usage.calls == 1
         assert set(ended.links) == {"self", "events"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ import typer
 
 from headgate.cli.screen import complain, fields
 from headgate.config.load import load_settings
-from headgate.config.settings import GateSettings, ResourceSettings
+from headgate.config.settings import GateSettings, ResourceSettings, WhenFull
 
 STARTER = ("headgate.yaml", "agent.py", "app.py")
 """What ``init`` writes."""
@@ -76,7 +76,26 @@ def notes(settings: GateSettings) -> list[str]:
             found.append(f"calls may wait {one.queue.max_age:g} s for {name!r}, far longer than its timeout")
         if one.mode == "shadow":
             found.append(f"{name!r} is in shadow mode: its limits are counted, not enforced")
+        found += _without_effect(name, one)
+    found += [
+        f"workflow {name!r} says when_full: degrade, but has no degrade ladder to follow"
+        for name, workflow in settings.workflows.items()
+        if workflow.when_full is WhenFull.DEGRADE and not workflow.degrade
+    ]
     return found
+
+
+def _without_effect(name: str, one: ResourceSettings) -> Iterator[str]:
+    """Settings of a resource that cannot do anything."""
+    queue, retry, rule = one.queue, one.retry, one.pause_when
+    if one.plain is not None and one.concurrency.fixed:
+        yield f"{name!r} has a plain rule, but its concurrency is fixed: nothing moves it; write a range such as 1..8"
+    if retry.base > retry.max_delay:
+        yield f"{name!r} never waits for retry.base ({retry.base:g} s): retry.max_delay is {retry.max_delay:g} s"
+    if queue.max_age_down is not None and queue.max_age_down > queue.max_age:
+        yield f"{name!r}: queue.max_age ({queue.max_age:g} s) ends every wait before max_age_down does"
+    if rule is not None and rule.breaker is not None and one.breaker is None:
+        yield f"{name!r} has pause_when breaker: open, but no breaker"
 
 
 def _starter(name: str) -> str:

@@ -32,7 +32,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(sorted(names))}" if names else ""
+    return f"; known here: {', '.join(sorted(set(names)))}" if names else ""
 
 
 def _complaint(error: Mapping[str, Any], root: type[BaseModel]) -> Complaint:
@@ -43,6 +43,8 @@ def _complaint(error: Mapping[str, Any], root: type[BaseModel]) -> Complaint:
         return Complaint(path[:-1], True, words)
     if kind == "extra_forbidden":
         return Complaint(path, True, _unknown_key(str(path[-1]), shape_at(root, path[:-1])))
+    if kind == "too_short":
+        return Complaint(path, False, f"an empty list names nothing; it needs at least one{_example(str(path[-1]))}")
     if kind == "missing":
         return Complaint(path[:-1], False, f"needs {path[-1]!r}{_example(str(path[-1]))}")
     if kind == "value_error":
