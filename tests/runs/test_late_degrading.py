@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from headgate.errors import ApprovalDenied
 from headgate.model.degradation import degradations_of
 from headgate.model.run import RunRecord, RunState
@@ -210,3 +212,31 @@ def test_above_its_rung_people_are_asked_first(tmp_path: Path) -> None:
         assert await told(bench, ended) == [{"what": "publish", "from": None, "to": "replies", "why": "shed"}]
 
     on_bench(tmp_path, main, workflows=workflows())
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(None, 0, 20), (0.33, 28, 30)])
+def test_in_a_surge_the_slack_acts_before_the_pressure(
+    tmp_path: Path, share: float | None, least: int, most: int
+) -> None:
+    """Twice what the large model carries; its line is long before it is full. At stake: runs that end in time."""
+
+    async def main(bench: Bench) -> None:
+        async def job(run: Run) -> None:
+            for number in range(4):
+                await run.call("large", bench.do, f"answer {run.id} {number}", 2.0)
+
+        bench.workflow(job)
+        await bench.worker()
+        runs = []
+        for _ in range(30):
+            runs.append(await bench.submit(deadline_ms=bench.clock.now_ms() + 30_000))
+            await bench.passes(1.0)
+        ended = [await bench.ended(run_id) for run_id in runs]
+        assert least <= sum(run.state is RunState.SUCCEEDED for run in ended) <= most
+
+    wide = {"concurrency": 4, "queue": {"depth": 500, "max_age": 60.0}, "retry": {"attempts": 1}}
+    ladder = [{"at": 0.9, "models": {"large": "small"}}]
+    settings: dict[str, Any] = {"degrade": ladder, "degrade_slack": share, "attempts": 1}
+    on_bench(
+        tmp_path, main, workflows={"job": settings}, models={"large": wide, "small": wide}, workers={"slots": 200}
+    )

@@ -6,7 +6,7 @@ Inputs: the fullest run queue, the oldest waiting run against its lane's patienc
 budget, and the most pressed resource. The level is the largest of them; it rises at once and falls by at most a
 tenth of itself per second, so that a ladder driven by it does not flutter.
 
-Trade-off: one number for the whole fleet; a single sick resource moves every ladder. Shedding at intake
+Trade-off: one number for the whole fleet. Ladders look at the resources that they spare; shedding at intake
 therefore looks at queues, age and memory only.
 """
 
@@ -35,7 +35,7 @@ class Pressure:
 
     @property
     def level(self) -> float:
-        """What degrade ladders go by."""
+        """Everything in one number."""
         return max(self.intake, self.resources)
 
 
