@@ -26,6 +26,11 @@ def show(report: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs"
     shedding = f" (sheds from {pressure['shed_at']:.0%}{', shedding now' if pressure['shedding'] else ''})"
     print(f"{report['state']}: pressure {pressure['level']:.0%}{shedding}; {counts}")
+    if pressure.get("why"):
+        print(f"pressure: {pressure['why']}")
+    cursor = report.get("cursor")
+    if cursor and cursor["share"]:
+        print(f"refuses {cursor['share']:.0%} of what is offered, the least important first: {cursor['why']}")
     print()
     table(
         ("LANE", "SHARE", "WAITING", "RUNNING", "OLDEST", "STARTS/S", "SET BY HAND OR RULE"),
@@ -82,6 +87,8 @@ def show(report: Mapping[str, Any]) -> None:
 def _set(one: Mapping[str, Any]) -> str:
     """What is set by hand or by a rule on a lane, workflow or resource; a blank for nothing."""
     words = ["shedding"] if one.get("shedding") else []
+    if not words and one.get("admitted_part", 1) < 1:
+        words.append(f"takes in {one['admitted_part']:.0%}")
     if one.get("paused"):
         words.append("paused")
     elif one.get("thinned_to"):

@@ -177,17 +177,7 @@ class Intake:
         if rules.workflow.asks and (behind := self._outlook.people.refusal(rules.workflow.asks)) is not None:
             wait_ms = self._outlook.come_back_ms(behind.scope, self._outlook.people.rate(behind.scope))
             return replace(behind, retry_after_ms=wait_ms)
-        if rules.sheddable and self._outlook.shedding:
-            return Refusal(
-                Reason.SHED,
-                f"lane:{rules.lane}",
-                "sheddable lanes are refused while pressure is high",
-                limit=self._outlook.settings.shed_at,
-                used=round(pressure.intake, 3),
-                unit="pressure",
-                retry_after_ms=self._outlook.come_back_ms(f"shed:{rules.lane}", self._outlook.rate(lane=rules.lane)),
-            )
-        return None
+        return self._outlook.shed(rules.lane, wanted.tenant, rules.workflow.cost, spawned=wanted.spawn is not None)
 
     def _offer(self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None) -> RunOffer:
         workflow = rules.workflow

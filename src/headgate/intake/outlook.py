@@ -15,12 +15,16 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import HeadgateError
+from headgate.guard.resource import ResourceStatistics
 from headgate.intake.audits import Audits, Probe
 from headgate.intake.estimates import Estimates
 from headgate.intake.forecast import Forecaster
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.people import PeopleOutlook
+from headgate.intake.shedding import Shedder, overload
 from headgate.model.cost import Evidence
+from headgate.model.decision import Refusal
+from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy import cost_profile, eta, pressure, retry_after
 from headgate.policy.eta import DrainRate
@@ -31,6 +35,11 @@ from headgate.store.protocols import Overview, QueueState, Store
 EMPTY = Overview(queues=(), oldest_ms={}, states={}, dead=0)
 REFRESH_S = 1.0
 SCOPES_MAX = 10_000
+PARTS_AT_MOST = 20
+LOW = 0.05
+"""Pressure below this is not worth a word."""
+LEAST_WAITING = 10
+"""A lane in which fewer wait is no overload of the fleet, however slow it is."""
 
 
 class Outlook:
@@ -61,6 +70,7 @@ class Outlook:
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.shedding = False
+        self.shedder = Shedder(settings)
         self.held: Mapping[str, int] = {}
         """What running runs hold of the fleet's budget."""
         self.estimates = Estimates(settings)
@@ -192,6 +202,93 @@ class Outlook:
         self.shedding = pressure.shedding(was, self.pressure.intake, shed_at=self.settings.shed_at)
         if self.shedding != was:
             self._bus.emit("lane_shed", old=was, new=self.shedding, reason="shed")
+
+        self.shedder.look(
+            overload(
+                drains_s=(drains := self.drains_s()),
+                patience_s={lane: self._patience(lane) for lane in drains},
+                memory=self.pressure.memory,
+                shed_at=self.settings.shed_at,
+            ),
+            now_ms=now_ms,
+        )
+
+    def shed(self, lane: str, tenant: str, cost: float, *, spawned: bool = False) -> Refusal | None:
+        """The refusal of a run of this lane and tenant, if what the fleet can carry now goes to others. Sub-runs of
+        what was taken in are refused with their lane only, not by the cursor."""
+        settings, now_ms, shedder = self.settings, self._clock.now_ms(), self.shedder
+        sheddable = lane in settings.lanes and settings.lanes[lane].sheddable
+        if not spawned:
+            shedder.offer(lane, cost)
+        if sheddable and self.shedding:
+            detail, used = "sheddable lanes are refused while pressure is high", self.pressure.intake
+        elif not spawned and shedder.refuses(lane, tenant, now_ms=now_ms):
+            part = shedder.parts[lane]
+            detail = f"{part:.0%} of the tenants in this lane are refused for now, because {shedder.overload.why}"
+            used = settings.shed_at * shedder.overload.value
+        else:
+            return None
+        return Refusal(
+            Reason.SHED,
+            f"lane:{lane}",
+            detail,
+            limit=settings.shed_at,
+            used=round(used, 3),
+            unit="pressure",
+            retry_after_ms=self.come_back_ms(f"shed:{lane}", self.rate(lane=lane)),
+        )
+
+    def admitted_part(self, lane: str) -> float:
+        """Which part (0..1) of what is offered in a lane would be taken in now, as far as pressure decides."""
+        if self.pressure.memory >= 1 or (self.settings.lanes[lane].sheddable and self.shedding):
+            return 0.0
+        return round(1 - self.shedder.parts.get(lane, 0.0), 3)
+
+    def refuses_why(self, lane: str) -> str | None:
+        """Why it is not all."""
+        if self.pressure.memory >= 1:
+            return "the memory budget is used up"
+        if self.settings.lanes[lane].sheddable and self.shedding:
+            return f"sheddable, and pressure is {self.pressure.intake:.0%}; it ends a tenth below shed_at"
+        return self.shedder.overload.why if self.shedder.parts.get(lane) else None
+
+    def parts(self, resources: Mapping[str, ResourceStatistics]) -> list[tuple[str, float]]:
+        """What presses (a queue, the age in a lane, the memory, a resource) and how much, the most first."""
+        found = {f"queue of workflow:{one.workflow}": self._fill(one) for one in self.overview.queues if one.workflow}
+        found |= {f"age in lane:{lane}": age / self._patience(lane) for lane, age in self.oldest_age_s().items()}
+        found |= {f"resource:{name}": one.pressure for name, one in resources.items()}
+        found["memory"] = self._memory_fill()
+        ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        return [(what, round(min(1.0, value), 3)) for what, value in ranked if value > 0][:PARTS_AT_MOST]
+
+    def why(self, resources: Mapping[str, ResourceStatistics]) -> str:
+        """Where the level comes from, in words."""
+        parts = self.parts(resources)
+        if not parts or self.pressure.level < LOW:
+            return "no part is pressed"
+        what, value = parts[0]
+        falling = ", and the level falls by a tenth in a second at most" if value < self.pressure.level - LOW else ""
+        return f"{what} is at {value:.0%}{falling}"
+
+    def drains_s(self) -> Mapping[str, float]:
+        """Lane → seconds until what waits there has started, for lanes that somebody works on. What is paused by hand
+        drains by hand."""
+        drains = {}
+        for lane in self._settings.lanes:
+            queue, rate = self.queue(lane=lane), self.rate(lane=lane)
+            if queue is None or not rate or queue.depth < LEAST_WAITING or self._is_paused(lane):
+                continue
+            drains[lane] = queue.depth / rate
+        return drains
+
+    def _is_paused(self, lane: str) -> bool:
+        pauses = self.in_force.pauses
+        return bool(pauses) and (
+            f"lane:{lane}" in pauses
+            or any(
+                one.lane == lane and f"workflow:{name}" in pauses for name, one in self._settings.workflows.items()
+            )
+        )
 
     def _fill(self, queue: QueueState) -> float:
         settings = self._settings.workflows.get(queue.workflow)
