@@ -25,6 +25,7 @@ from headgate.runs.attempt import AttemptStopped
 from headgate.runs.budget import follow_raise
 from headgate.runs.journal import Place, arguments_text, function_name
 from headgate.runs.looks import came_to
+from headgate.runs.loops import Watched
 from headgate.runs.postponing import Postponed, put_off
 from headgate.runs.progress import Progress, whose
 from headgate.runs.resource_time import ResourceTime
@@ -51,17 +52,21 @@ class CallWish:
     check: Callable[[Any], bool] | None = None
     postponable: tuple[str, ...] = ()
     """Names by which a rung may put it off."""
+    repeats: bool = False
+    """It is meant to be made again and again, with the same result: no loop."""
 
 
 async def make_call(wish: CallWish, progress: Progress) -> Any:
     """Answer a wish. See `headgate.runs.context.Run.call`."""
-    attempt, journal = progress.attempt, progress.journal
+    attempt, journal, loops = progress.attempt, progress.journal, progress.loops
+    if loops is not None:
+        loops.enter()
     await attempt.boundary()
     progress.equipment.resources.get(wish.resource)  # refuses unknown names, also on a resumed run
     identity = arguments_text(wish.args, wish.kwargs) if wish.key is None else f"key:{wish.key}"
     place = journal.place(wish.resource, function_name(wish.function), identity)
     call = hash((place.resource, place.function, identity))
-    loops, pure = progress.loops, wish.effect is Effect.PURE
+    watched = Watched(call, place, wish.resource in progress.equipment.settings.models, wish.repeats)
     with attempt.call_open():
         later: Postponed | None = None
         if wish.postponable:
@@ -72,14 +77,14 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
         known = journal.done(place.key)
         if known is not None:
             if loops is not None:
-                loops.remembered(call, known.result)
+                loops.remembered(watched, known.result)
             came_to(place.key)
             _tell(progress, "step_replayed", place, known.effect)
             return from_json(known.result, wish.returns)
         with journal.tentative(place):
             if journal.begun(place.key):
                 raise UnknownOutcome(f"{place.function} on {place.resource} (step {place.seq})")
-            begun = 0 if loops is None else loops.begin(call, place, pure=pure)
+            begun = 0 if loops is None else loops.begin(watched)
             await journal.write_choices()
             await attempt.may_call()
             account = await _hold(wish, progress)
@@ -88,11 +93,11 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                     step = await _perform(wish, place, progress, account)
                 except Exception as error:
                     if loops is not None and _is_failure(error, progress):
-                        loops.failed(call, place, error, begun)
+                        loops.failed(watched, error, begun)
                     raise
                 await journal.record(step)
         if loops is not None:
-            loops.succeeded(call, place, step.result, begun, pure=pure)
+            loops.succeeded(watched, step.result, begun)
         _tell(progress, "step_remembered", place, step.effect)
         if later is not None:
             return later  # as in the run that put it off

@@ -144,6 +144,7 @@ class Run:
         model_tokens: int | None = None,
         check: Callable[[Any], bool] | None = None,
         postponable: bool | str = False,
+        repeats: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Call ``function(*args, **kwargs)`` under the guard of ``resource`` and remember what it returned.
@@ -165,6 +166,8 @@ class Run:
             postponable: a rung of the ladder may put the call off, by the resource's name or by the one given here.
                 It then returns `Postponed` at once; after the run has succeeded, a follow-up makes the call. For
                 calls whose answer the rest of the workflow does not need.
+            repeats: it is meant to be made again and again with the same arguments (polling); the loop detection does
+                not count it. What ends it is the workflow, the run's budget and its deadline.
 
         A ``once`` call whose function raised may have taken effect, unless the dependency said that the request
         was wrong (4xx): the step then stays begun, and later attempts of the run end as ``unknown_outcome``.
@@ -180,7 +183,9 @@ class Run:
             Exception: whatever the function raised; failures are not remembered.
         """
         names = names_of(resource, postponable)
-        wish = CallWish(resource, function, args, kwargs, Effect(effect), key, returns, model_tokens, check, names)
+        wish = CallWish(
+            resource, function, args, kwargs, Effect(effect), key, returns, model_tokens, check, names, repeats
+        )
         return await make_call(wish, self._progress)
 
     @asynccontextmanager
