@@ -114,6 +114,16 @@ def test_what_is_not_offered_is_a_problem_too(method: str, path: str, status: in
     with_service(act)
 
 
+def test_two_ways_to_tell_the_length_are_refused_and_close_the_connection() -> None:
+    async def act(service: Service) -> None:
+        headers = {"content-type": "application/json", "content-length": "26", "transfer-encoding": "chunked"}
+        response = await service.http.post("/v1/runs", content=b'{"workflow": "triage"}    ', headers=headers)
+        assert (response.status_code, response.json()["reason"]) == (400, "invalid_request")
+        assert response.headers["connection"] == "close"
+
+    with_service(act)
+
+
 def test_a_draining_server_refuses_new_work_and_still_reads() -> None:
     async def act(service: Service) -> None:
         run_id = (await service.submit()).json()["id"]

@@ -223,3 +223,15 @@ def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
         with path.open("r+b"):  # the same user may, while the file is writable
             path.chmod(0o400)
         assert "cannot be opened" in _refusal(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:hunter2@localhost/db",
+        "sqlite://ann:hunter2@host/runs.db",
+        "sqlite:///runs.db?password=hunter2",
+    ],
+)
+def test_what_an_address_holds_is_not_repeated(url: str) -> None:
+    assert "hunter2" not in _refusal(url)

@@ -210,7 +210,6 @@ class Authenticator:
         self.insecure = insecure
         self._known: OrderedDict[str, tuple[float, ApiKey]] = OrderedDict()
         """Digest → (trusted until, key), keys that were good when last seen."""
-        self._keyless_until = -math.inf
         self._keyed = False
         self._failures = FailureLimiter(clock)
 
@@ -232,8 +231,6 @@ class Authenticator:
             StoreError: keys cannot be read now.
         """
         secret = _bearer(headers)
-        if secret is not None and not self._keyed:
-            self._keyless_until = -math.inf  # who shows a key is judged by it, also right after the first was made
         if await self.keyless():
             if self.insecure or is_loopback(address):
                 return LOCAL_ADMIN
@@ -267,14 +264,10 @@ class Authenticator:
         return _caller(key)
 
     async def keyless(self) -> bool:
-        """Whether no key was ever stored (as of a moment ago)."""
-        if self._keyed:
-            return False
-        now = self._clock.monotonic()
-        if now < self._keyless_until:
-            return True
-        self._keyed = bool(await self._keys().all())
-        self._keyless_until = now + REMEMBER_S
+        """Whether no key was ever stored. Looked up for every request until there is one: with the first key, also
+        one that another process made, nobody is an admin for nothing any more, not even for a moment."""
+        if not self._keyed:
+            self._keyed = bool(await self._keys().all())
         return not self._keyed
 
     def _good(self, key: ApiKey) -> bool:

@@ -93,6 +93,15 @@ class Front:
                     limit=HEAD_MAX,
                 )
             )
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            raise ProblemError(  # RFC 9112, 6.3: two ways to tell the length are how requests are smuggled
+                problem(
+                    400,
+                    Reason.INVALID_REQUEST,
+                    "a request has Content-Length or Transfer-Encoding, not both",
+                    headers=[CLOSE, (b"x-should-retry", b"false")],
+                )
+            )
         path: str = scope["path"]
         posts = scope["method"] not in ("GET", "HEAD")
         headers: dict[bytes, bytes] = dict(scope["headers"])

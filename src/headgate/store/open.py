@@ -33,19 +33,19 @@ async def open_store(url: str, *, mode: Literal["thread", "inline"] = "thread") 
         raise ValueError(f"mode must be 'thread' or 'inline', not {mode!r}")
     parts = urlsplit(url)
     if parts.scheme != "sqlite":
-        raise StoreError(
-            f"the store {url!r} is not understood; write sqlite:///file.db or sqlite:////absolute/file.db"
+        raise StoreError(  # what it says is not repeated: such addresses hold passwords
+            "the address of the store is not understood; write sqlite:///file.db or sqlite:////absolute/file.db"
         )
     name = unquote(parts.path[1:])
     if parts.netloc or not name or name.endswith("/") or name == ":memory:":
         raise StoreError(
-            f"the store {url!r} names no file; write sqlite:///file.db or sqlite:////absolute/file.db (a store in "
+            "the store names no file; write sqlite:///file.db or sqlite:////absolute/file.db (a store in "
             "memory would forget what it accepted)"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
     if options or synchronous not in _FLUSHING:
-        raise StoreError(f"the store {url!r}: the only option is synchronous={'|'.join(_FLUSHING)}")
+        raise StoreError(f"the only option of a store's address is synchronous={'|'.join(_FLUSHING)}")
     try:
         from headgate.store.sqlite.store import open_sqlite  # apsw is an optional dependency
     except ImportError as error:
