@@ -38,14 +38,18 @@ class Line:
 class Flow:
     """One tenant of a lane, or one user of a tenant there. Users have no ``reached``, ``backlog`` and ``weight``."""
 
-    __slots__ = ("backlog", "lines", "reached", "virtual", "weight")
+    __slots__ = ("backlog", "key", "lines", "reached", "touched", "virtual", "weight")
 
-    def __init__(self, virtual: float = 0.0, weight: float = 1.0, reached: float = 0.0, backlog: float = 0.0) -> None:
-        self.virtual = virtual
-        self.weight = weight
-        self.reached = reached
-        self.backlog = backlog
+    def __init__(self, key: tuple[str, ...]) -> None:
+        """``key``: (lane, tenant) or (lane, tenant, user)."""
+        self.key = key
+        self.virtual = 0.0
+        self.weight = 1.0
+        self.reached = 0.0
+        self.backlog = 0.0
         self.lines: dict[str, Line] = {}
+        self.touched = False
+        """It is to be written back."""
 
     def line(self, workflow: str) -> Line:
         line = self.lines.get(workflow)
@@ -57,7 +61,7 @@ class Flow:
 class Flows:
     """All of them, for the one connection that writes."""
 
-    __slots__ = ("_arrivals", "_reading", "_tenants", "_touched_tenants", "_touched_users", "_users")
+    __slots__ = ("_arrivals", "_known", "_reading", "_tenants", "_touched_tenants", "_touched_users", "_users")
 
     def __init__(self, reading: Reading, arrivals: Callable[[str], int]) -> None:
         """``arrivals`` counts up, by lane, as flows begin to wait."""
@@ -69,18 +73,19 @@ class Flows:
         """Nothing read so far counts any more."""
         self._tenants: dict[tuple[str, str], Flow] = {}
         self._users: dict[tuple[str, str, str], Flow] = {}
-        self._touched_tenants: set[tuple[str, str]] = set()
-        self._touched_users: set[tuple[str, str, str]] = set()
+        self._known: dict[Whose, tuple[Flow, Flow, Line, Line]] = {}
+        self._touched_tenants: list[Flow] = []
+        self._touched_users: list[Flow] = []
 
     def __len__(self) -> int:
-        return max(len(self._tenants), len(self._users))
+        return max(len(self._tenants), len(self._users), len(self._known))
 
     def tenant(self, lane: str, tenant: str) -> Flow:
         """A tenant's flow; to be changed by the methods here only."""
         key = (lane, tenant)
         flow = self._tenants.get(key)
         if flow is None:
-            flow = Flow()
+            flow = Flow(key)
             for workflow, virtual, weight, reached, backlog, waiting, since in self._reading.rows(
                 "tenant_flow", *key
             ):
@@ -93,7 +98,7 @@ class Flows:
         key = (lane, tenant, user)
         flow = self._users.get(key)
         if flow is None:
-            flow = Flow()
+            flow = Flow(key)
             for workflow, virtual, waiting, since in self._reading.rows("user_flow", *key):
                 flow.virtual = virtual
                 flow.lines[workflow] = Line(waiting, since)
@@ -105,14 +110,14 @@ class Flows:
         flow = self.tenant(whose.lane, whose.tenant)
         if flow.weight != weight:
             flow.weight = weight
-            self._touched_tenants.add((whose.lane, whose.tenant))
+            self._touch_tenant(flow)
 
     def lift(self, lane: str, tenant: str, reached: float) -> None:
         """Let a tenant that waits stand no further back than ``reached``."""
         flow = self.tenant(lane, tenant)
         if flow.virtual < reached:
             flow.virtual = fair_queue.arrive(flow.virtual, reached)
-            self._touched_tenants.add((lane, tenant))
+            self._touch_tenant(flow)
 
     def present(self, tx: Transaction, whose: Whose, reached: float) -> float:
         """To what a tenant that begins to wait is lifted."""
@@ -125,9 +130,8 @@ class Flows:
     def enter(self, tx: Transaction, whose: Whose, cost: float, reached: float) -> float:
         """One more of its runs waits. Its virtual start: where the tenant will stand once what it has waiting
         already was charged."""
-        lane, name, user, workflow = whose
-        tenant, person = self.tenant(lane, name), self.user(lane, name, user)
-        line, own = tenant.line(workflow), person.line(workflow)
+        lane = whose.lane
+        tenant, person, line, own = self._of(whose)
         if not line.waiting:
             tenant.virtual = fair_queue.arrive(tenant.virtual, self.present(tx, whose, reached))
             line.since = self._arrivals(lane)
@@ -138,7 +142,7 @@ class Flows:
         line.waiting += 1
         own.waiting += 1
         tenant.backlog += cost
-        self._touch(whose)
+        self._touch(tenant, person)
         return start
 
     def would_start(self, tx: Transaction, whose: Whose, weight: float, reached: float) -> float:
@@ -151,46 +155,64 @@ class Flows:
 
     def leave(self, whose: Whose, cost: float) -> None:
         """One of its waiting runs waits no longer."""
-        lane, name, user, workflow = whose
-        tenant = self.tenant(lane, name)
-        tenant.line(workflow).waiting -= 1
-        self.user(lane, name, user).line(workflow).waiting -= 1
-        some = any(line.waiting > 0 for line in tenant.lines.values())
-        tenant.backlog = max(0.0, tenant.backlog - cost) if some else 0.0
-        self._touch(whose)
+        tenant, person, line, own = self._of(whose)
+        line.waiting -= 1
+        own.waiting -= 1
+        if line.waiting > 0 or any(other.waiting > 0 for other in tenant.lines.values()):
+            tenant.backlog = max(0.0, tenant.backlog - cost)
+        else:
+            tenant.backlog = 0.0
+        self._touch(tenant, person)
 
     def dispatch(self, whose: Whose, cost: float, amount: float) -> float:
         """One of its waiting runs starts and is charged; the virtual time at which it did."""
-        lane, name, user, _ = whose
-        tenant, person = self.tenant(lane, name), self.user(lane, name, user)
         self.leave(whose, cost)
+        tenant, person, _, _ = self._of(whose)
         at = tenant.virtual
         tenant.reached = fair_queue.dispatch(tenant.reached, person.virtual)
-        self.charge(whose, amount)
+        tenant.virtual = fair_queue.charge(at, amount, tenant.weight)
+        person.virtual = fair_queue.charge(person.virtual, amount, 1.0)
         return at
 
-    def charge(self, whose: Whose, amount: float) -> None:
-        """Charge a run's flows, or give back (less than 0)."""
-        lane, name, user, workflow = whose
-        tenant, person = self.tenant(lane, name), self.user(lane, name, user)
+    def correct(self, whose: Whose, amount: float, reached: float) -> float:
+        """Charge a run's flows, or give back (less than 0); the tenant's virtual time after that. A tenant that was
+        forgotten, because it was behind its lane, stands where the lane is."""
+        if whose not in self._known:
+            forgotten = self.tenant(whose.lane, whose.tenant)
+            if not forgotten.lines:
+                forgotten.virtual = reached
+        tenant, person, _, _ = self._of(whose)
         tenant.virtual = fair_queue.charge(tenant.virtual, amount, tenant.weight)
         person.virtual = fair_queue.charge(person.virtual, amount, 1.0)
-        tenant.line(workflow)  # there must be a row that remembers it
-        person.line(workflow)
-        self._touch(whose)
+        self._touch(tenant, person)
+        return tenant.virtual
 
     def restore(self, whose: Whose, waiting: int, cost: float) -> None:
         """For recounting: so many of its runs wait, in addition."""
-        lane, name, user, workflow = whose
-        tenant = self.tenant(lane, name)
-        tenant.line(workflow).waiting += waiting
-        self.user(lane, name, user).line(workflow).waiting += waiting
+        tenant, person, line, own = self._of(whose)
+        line.waiting += waiting
+        own.waiting += waiting
         tenant.backlog += cost
-        self._touch(whose)
+        self._touch(tenant, person)
 
-    def _touch(self, whose: Whose) -> None:
-        self._touched_tenants.add(whose[:2])
-        self._touched_users.add(whose[:3])
+    def _of(self, whose: Whose) -> tuple[Flow, Flow, Line, Line]:
+        found = self._known.get(whose)
+        if found is None:
+            lane, name, user, workflow = whose
+            tenant, person = self.tenant(lane, name), self.user(lane, name, user)
+            found = self._known[whose] = tenant, person, tenant.line(workflow), person.line(workflow)
+        return found
+
+    def _touch_tenant(self, tenant: Flow) -> None:
+        if not tenant.touched:
+            tenant.touched = True
+            self._touched_tenants.append(tenant)
+
+    def _touch(self, tenant: Flow, person: Flow) -> None:
+        self._touch_tenant(tenant)
+        if not person.touched:
+            person.touched = True
+            self._touched_users.append(person)
 
     def write(self, tx: Transaction) -> None:
         """Write back what changed."""
@@ -198,21 +220,34 @@ class Flows:
             tx.run_each(
                 "keep_tenant_flow",
                 [
-                    (*key, workflow, flow.virtual, flow.weight, flow.reached, flow.backlog, line.waiting, line.since)
-                    for key in self._touched_tenants
-                    for flow in (self._tenants[key],)
+                    (
+                        *flow.key,
+                        workflow,
+                        flow.virtual,
+                        flow.weight,
+                        flow.reached,
+                        flow.backlog,
+                        line.waiting,
+                        line.since,
+                    )
+                    for flow in self._touched_tenants
                     for workflow, line in flow.lines.items()
                 ],
             )
-            self._touched_tenants.clear()
+            _written(self._touched_tenants)
         if self._touched_users:
             tx.run_each(
                 "keep_user_flow",
                 [
-                    (*key, workflow, flow.virtual, line.waiting, line.since)
-                    for key in self._touched_users
-                    for flow in (self._users[key],)
+                    (*flow.key, workflow, flow.virtual, line.waiting, line.since)
+                    for flow in self._touched_users
                     for workflow, line in flow.lines.items()
                 ],
             )
-            self._touched_users.clear()
+            _written(self._touched_users)
+
+
+def _written(flows: list[Flow]) -> None:
+    for flow in flows:
+        flow.touched = False
+    flows.clear()

@@ -225,13 +225,10 @@ class Numbers:
     def correct(self, whose: Whose, amount: float) -> None:
         """A run cost its flows more (or less) than it was charged."""
         time = self.lane(whose.lane)
-        flow = self.flows.tenant(whose.lane, whose.tenant)
-        if not flow.lines:  # it was behind its lane and forgotten
-            flow.virtual = time.virtual_time
-        self.flows.charge(whose, amount)
+        virtual = self.flows.correct(whose, amount, time.virtual_time)
         lane = self.queue("", "", whose.lane)
         if lane.waiting + lane.running == 0:  # a busy time ends, and with it what anybody owes
-            time.virtual_time = fair_queue.dispatch(time.virtual_time, flow.virtual)
+            time.virtual_time = fair_queue.dispatch(time.virtual_time, virtual)
             self.touched_lanes.add(whose.lane)
 
     def arrival(self, key: str) -> float | None:
