@@ -341,7 +341,7 @@ def test_every_declared_number_can_be_overridden_and_comes_back(tmp_path: Path) 
         await gate.open()
         try:
             declared = gate.capacity()
-            for target, fields in {
+            numbers: dict[str, dict[str, Any]] = {
                 "lane:low": {"share": 0.1, "depth_to": 2, "age_s": 30.0},
                 "workflow:echo": {"depth_to": 7, "age_s": 20.0},
                 "tenant:acme": {"weight": 0.5},
@@ -353,7 +353,8 @@ def test_every_declared_number_can_be_overridden_and_comes_back(tmp_path: Path) 
                 "budget:model_tokens": {"rate_amount": 500.0, "rate_window_s": 60.0},
                 "resource:large": {"tokens_amount": 9.0, "tokens_window_s": 60.0},
                 "limit:few@acme": {"rate_amount": 1.0, "rate_window_s": 60.0},
-            }.items():
+            }
+            for target, fields in numbers.items():
                 await put(gate, target, **fields)
             now = gate.controls.settings
             assert (now.lanes["low"].share, now.lanes["low"].depth, now.lanes["low"].max_wait) == (0.1, 2, 30.0)
