@@ -1,6 +1,9 @@
 """Depth and byte bounds."""
 
-from headgate.policy.admission import Waiting, decide
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.policy.admission import HELD_BACK, Waiting, decide, places_left_to
 from headgate.store.protocols import DepthBound
 
 TEN = DepthBound("workflow:w", workflow="w", depth=10)
@@ -37,3 +40,12 @@ def test_near_the_bound_runs_come_in_degraded() -> None:
     assert not decide([bound], [Waiting(7, 0)], size_bytes=1).degraded
     assert decide([bound], [Waiting(8, 0)], size_bytes=1).degraded
     assert decide([bound], [Waiting(10, 0)], size_bytes=1).full == 0
+
+
+@given(depth=st.integers(1, 100_000), higher=st.integers(0, 20))
+def test_each_lane_before_keeps_places_of_its_own(depth: int, higher: int) -> None:
+    left = places_left_to(depth, higher)
+    assert 1 <= left <= depth
+    assert left <= places_left_to(depth, max(0, higher - 1))
+    assert places_left_to(depth, 0) == depth
+    assert depth - left <= HELD_BACK * higher * depth

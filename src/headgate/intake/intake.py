@@ -19,6 +19,7 @@ from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
+from headgate.intake.places import Places
 from headgate.intake.replays import Pace
 from headgate.intake.standing import Times, times
 from headgate.intake.submission import Submission, check
@@ -66,6 +67,7 @@ class Intake:
         self._outlook = outlook
         self._workflows = workflows
         self._book = RuleBook(settings)
+        self._places = Places()
         self._ways_in = WaysIn(settings, outlook)
         self._feasibility = Feasibility(settings, outlook)
         self._in_force = NOTHING
@@ -218,7 +220,7 @@ class Intake:
             body_hash=body_hash,
             content_key=None,
             duplicates=Duplicates.ALLOW,
-            bounds=rules.bounds,
+            bounds=self._places.bounds(wanted.workflow, rules, now_ms),
             rates=demand.rates if wanted.pace is None else (*demand.rates, wanted.pace.take),
             needs=demand.needs,
             budget_calls=budget.calls,

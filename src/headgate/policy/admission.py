@@ -4,6 +4,9 @@ Decides: the first full bound, or whether the run is taken on the degraded path.
 
 Inputs: for each bound the depth and bytes that wait now. Invariant: a bound of depth d never holds more than
 d, because the caller evaluates this and writes the run under one write lock.
+
+Where a workflow has runs of several lanes, each lane leaves a part of the places free for every lane before it, or a
+flood of later lanes would shut the door to the first.
 """
 
 from __future__ import annotations
@@ -35,6 +38,15 @@ class Load(Protocol):
     def depth(self) -> int: ...
     @property
     def bytes(self) -> int: ...
+
+
+HELD_BACK = 0.1
+"""Part of a queue's places that is kept from a lane for each lane in use before it."""
+
+
+def places_left_to(depth: int, higher: int) -> int:
+    """How many places of ``depth`` are open to a lane with ``higher`` lanes in use before it; at least one."""
+    return max(1, depth - int(min(1.0, HELD_BACK * higher) * depth))
 
 
 @dataclass(frozen=True, slots=True)
