@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,7 @@ from headgate.policy.degrade import (
     NOTHING,
     SHARE,
     add_up,
+    expected_answer_s,
     expected_wait_s,
     for_slack,
     in_order,
@@ -156,3 +160,10 @@ def test_the_remaining_path_lies_within_the_usual_one(path: float, calls: float,
     left = remaining_path_s(path_s=path, calls=calls, done_calls=done, worked_s=worked)
     assert 0 <= left <= path
     assert left <= max(0.0, path - worked)
+
+
+def test_what_fails_half_of_the_time_takes_twice_as_long_and_what_refuses_for_ever() -> None:
+    assert expected_answer_s(wait_s=1.0, usual_s=2.0, error_rate=0.0, refuses=False) == 3.0
+    assert expected_answer_s(wait_s=1.0, usual_s=2.0, error_rate=0.5, refuses=False) == 6.0
+    assert expected_answer_s(wait_s=1.0, usual_s=None, error_rate=1.0, refuses=False) == pytest.approx(10.0)
+    assert expected_answer_s(wait_s=0.0, usual_s=2.0, error_rate=0.0, refuses=True) == math.inf

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import StoreError
+from headgate.guard.ambient import current_resource
 from headgate.model.run import RunState
 from headgate.runs.context import Run
 
@@ -71,6 +72,31 @@ def test_a_run_admitted_on_the_cheaper_path_has_the_whole_ladder(tmp_path: Path)
         ended = await bench.ended(await bench.submit(degraded=True))
         assert json.loads(ended.result or "")[:2] == [5, False]
         assert ended.degraded
+
+    on_bench(tmp_path, main, workflows=WORKFLOWS)
+
+
+def test_a_stand_in_that_answers_later_is_passed_over_whatever_the_pressure(tmp_path: Path) -> None:
+    """Else it fills up for as long as runs wait anywhere, while what it stands in for is idle."""
+
+    async def main(bench: Bench) -> None:
+        takes_s = {"large": 1.0, "small": 5.0}
+
+        async def answer() -> str:
+            name = current_resource() or ""
+            return await bench.do(name, takes_s[name])
+
+        async def job(run: Run) -> Any:
+            return await run.call("large", answer)
+
+        bench.workflow(job)
+        await bench.worker()
+        bench.pressure = 1.0
+        told = [json.loads((await bench.ended(await bench.submit(number))).result or "") for number in range(4)]
+        assert told == ["did small", "did large", "did large", "did large"]
+        takes_s["small"] = 0.1
+        await bench.passes(120.0)  # what it took is forgotten, and it is tried again
+        assert json.loads((await bench.ended(await bench.submit(5))).result or "") == "did small"
 
     on_bench(tmp_path, main, workflows=WORKFLOWS)
 

@@ -20,6 +20,7 @@ call on *large* to *small*.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,6 +31,9 @@ SHARE = 0.33
 """Of the time that a run has left; what it still needs may take so much of it."""
 EASE = 0.75
 """A rung taken for slack is given back once the need is below this part of the share."""
+
+LEAST_GOOD = 0.1
+"""A resource is never taken to need more than ten tries for a good answer."""
 
 Knob = float | int | str | bool
 
@@ -110,6 +114,14 @@ def expected_wait_s(*, waiting: int, inflight: int, limit: int, usual_s: float |
     if usual_s is None:
         return oldest_s
     return usual_s * (waiting + 1) / max(1, limit)
+
+
+def expected_answer_s(*, wait_s: float, usual_s: float | None, error_rate: float, refuses: bool) -> float:
+    """Seconds until a call that comes now has a good answer, with the tries that fail before it (``error_rate`` in
+    0..1); infinite while the resource ``refuses`` all."""
+    if refuses:
+        return math.inf
+    return (wait_s + (usual_s or 0.0)) / max(LEAST_GOOD, 1.0 - error_rate)
 
 
 def remaining_path_s(*, path_s: float, calls: float, done_calls: int, worked_s: float) -> float:

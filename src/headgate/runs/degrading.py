@@ -28,6 +28,8 @@ class Outlook(NamedTuple):
     """Expected, for a call that comes now."""
     usual_s: float | None
     """Of a call, without its wait."""
+    answer_s: float
+    """Expected until a call that comes now has a good answer."""
 
 
 class ResourceWatch:
@@ -58,8 +60,20 @@ class ResourceWatch:
         if seen.pause is not None and seen.pause.until is not None:
             wait_s = max(wait_s, seen.pause.until - now)
         kept = 0.0 if known is None else known.pressure * math.pow(1 - FALL_PER_S, min(now - known.at, 600.0))
-        found = self._known[name] = Outlook(now, max(seen.pressure, kept), wait_s, seen.p50_s)
+        answer_s = degrade.expected_answer_s(
+            wait_s=wait_s,
+            usual_s=seen.p50_s,
+            error_rate=seen.error_rate,
+            refuses=seen.breaker_refuses or (seen.pause is not None and seen.pause.until is None),
+        )
+        found = self._known[name] = Outlook(now, max(seen.pressure, kept), wait_s, seen.p50_s, answer_s)
         return found
+
+    def slower(self, name: str, than: str) -> bool:
+        """Whether a call on ``name`` would be answered later than on the other; no while nothing is known of it."""
+        there = self.of(name)
+        known = there.usual_s is not None or math.isinf(there.answer_s)
+        return known and there.answer_s > self.of(than).answer_s
 
     def pressure(self, names: Iterable[str]) -> float:
         """The largest pressure among these."""

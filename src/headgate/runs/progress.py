@@ -157,14 +157,13 @@ class Progress:
         return remaining_path_s(path_s=min(ran_s, wall_s), calls=usual, done_calls=calls, worked_s=worked_s)
 
     def instead_of(self, resource: str) -> str:
-        """The resource that is called in place of this one. For the run's slack only if it is the quicker one now."""
+        """The resource that is called in place of this one: only while it is the quicker one, or the stand-in would
+        go on filling up while the other one has long recovered."""
         active, watch = self.decide(resource), self.equipment.ladders.watch
         target = active.models.get(resource, resource)
-        if target == resource or watch is None or ("model", resource) not in active.hurried:
+        if target == resource or watch is None:
             return target
-        there, here = watch.of(target), watch.of(resource)
-        slower = there.usual_s is not None and there.wait_s + there.usual_s > here.wait_s + (here.usual_s or 0.0)
-        return resource if slower else target
+        return resource if watch.slower(target, resource) else target
 
     def why(self, item: tuple[str, str]) -> str:
         """Why that (kind, name) of the ladder applies, as a `Reason`."""
