@@ -30,6 +30,7 @@ from headgate.observe.bus import EventBus
 from headgate.observe.metrics import Metrics
 from headgate.runs.awaiting import Endings
 from headgate.runs.children import ChildRequest
+from headgate.runs.pools import worker_of
 from headgate.runs.raising import Raised, raise_budget
 from headgate.runs.registry import WorkflowRegistry
 from headgate.runs.upkeep import Upkeep
@@ -190,7 +191,8 @@ class Gate:
             )
             await self.upkeep.start()
         if workers and self.worker is None:
-            self.worker = Worker(
+            self.worker = worker_of(
+                self.settings,
                 self.store,
                 self.registry,
                 self.resources,

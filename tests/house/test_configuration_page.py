@@ -28,6 +28,7 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "The file": ([settings.GateSettings], set()),
     "server": ([settings.ServerSettings], set()),
     "workers": ([settings.WorkerSettings], set()),
+    "background": ([settings.BackgroundSettings], set()),
     "lanes": ([settings.LaneSettings], set()),
     "preemption": ([settings.PreemptionSettings], set()),
     "budget": ([settings.FleetBudget], set()),
@@ -36,7 +37,10 @@ SECTIONS: dict[str, tuple[list[type[BaseModel]], set[str]]] = {
     "tools, models and stages": ([settings.ModelSettings], {"queue", "breaker", "retry", "stale"}),
     "plain": ([settings.PlainSettings], set()),
     "pause_when": ([settings.PauseWhen], {"until"}),
-    "workflows": ([settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep], {"queue", "budget", "expects", "duplicates", "delay"}),
+    "workflows": (
+        [settings.WorkflowSettings, settings.LoopSettings, settings.DegradeStep],
+        {"queue", "budget", "expects", "duplicates", "delay"},
+    ),
     "approvals": ([settings.ApprovalSettings], set()),
 }
 """Title → whose keys it lists, and which of them are spread out with a dot."""

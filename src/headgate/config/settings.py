@@ -59,6 +59,7 @@ class LaneSettings(Settings):
         if self.order is RunOrder.NEWEST and self.max_wait is None:
             raise ValueError("order: newest needs max_wait, for example {order: newest, max_wait: 30s}")
         return self
+
     preemptible: Flag = True
     """Whether its running runs make room for waiting runs of higher lanes."""
 
@@ -76,11 +77,22 @@ class PreemptionSettings(Settings):
     """Preemptions of one worker."""
 
 
+class BackgroundSettings(Settings):
+    """Slots of a worker process apart from its others."""
+
+    slots: Annotated[Whole, Field(ge=1, le=10_000)]
+    """Runs that it carries at once in them, besides those in its other slots."""
+    lanes: Names | None = None
+    """Whose runs have these slots and no others; the sheddable lanes by default."""
+
+
 class WorkerSettings(Settings):
     """One worker process."""
 
     slots: Annotated[Whole, Field(ge=1, le=10_000)] = 16
     """Runs it carries at once."""
+    background: BackgroundSettings | None = None
+    """Slots of their own for some lanes. ``None``: all lanes share all slots."""
     lease: Annotated[Seconds, Field(ge=1.0)] = 15.0
     """A worker that is silent for so long has lost its runs. Shorter than a second, a pause of the interpreter would
     count as a crash."""
@@ -132,9 +144,39 @@ class GateSettings(Settings):
     shed_at: Share = 0.85
     """Pressure from which sheddable lanes are refused."""
 
+    @model_validator(mode="after")
+    def _background_is_a_part(self) -> Self:
+        background, lanes = self.workers.background, self.background_lanes
+        if background is None:
+            return self
+        if unknown := [name for name in background.lanes or () if name not in self.lanes]:
+            raise ValueError(f"workers.background.lanes: there is no lane {unknown[0]!r}")
+        if not lanes:
+            raise ValueError("workers.background: no lane is sheddable; name its lanes, for example lanes: [batch]")
+        if len(lanes) == len(self.lanes):
+            raise ValueError("workers.background: no lane is left for the other slots")
+        return self
+
+    @property
+    def background_lanes(self) -> tuple[str, ...]:
+        """Lanes whose runs have slots of their own, in the file's order."""
+        background = self.workers.background
+        if background is None:
+            return ()
+        named = background.lanes
+        return tuple(
+            name for name, lane in self.lanes.items() if (lane.sheddable if named is None else name in named)
+        )
+
+    def sharing(self, lane: str) -> tuple[str, ...]:
+        """The lanes that share slots with this one, itself included, in the file's order."""
+        apart = self.background_lanes
+        return tuple(name for name in self.lanes if (name in apart) == (lane in apart))
+
 
 __all__ = [
     "ApprovalSettings",
+    "BackgroundSettings",
     "BreakerSettings",
     "Count",
     "DEFAULT_LANES",

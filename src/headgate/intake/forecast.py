@@ -15,13 +15,14 @@ from headgate.model.resource_report import OwnerReport, ResourceReport
 from headgate.model.tracks import errors_name, path_name
 from headgate.policy import throughput
 from headgate.policy.calibration import ENOUGH, Spread, quantile, spread
-from headgate.policy.eta import WORKERS, Line, Prospect, Spreads
+from headgate.policy.eta import BACKGROUND, WORKERS, Line, Prospect, Spreads
 from headgate.policy.lane_shares import split
 from headgate.policy.throughput import Seen, Throughput
 from headgate.store.protocols import Overview, Store
 
 PATHS_REMEMBERED = 30
 """How many of the latest runs tell how long one needs its slot."""
+_SLOTS = (WORKERS, BACKGROUND)
 LEFT_AT_LEAST = 0.1
 """Part of a resource that earlier lanes leave, however much they ask for."""
 COMING_S, USUAL_S = 10.0, 120.0
@@ -59,7 +60,8 @@ class Forecaster:
         self._known: dict[str, Throughput] = {}
         self._tracks: dict[str, tuple[tuple[float, ...], ...]] = {}
         self._revision = 0
-        self._slots = 0.0
+        self._slots = dict.fromkeys(_SLOTS, 0.0)
+        self._apart = frozenset(settings.background_lanes)
         self._overview: Overview | None = None
         self._entered: dict[str, tuple[int, int]] = {}
         self._coming: dict[str, tuple[float, float]] = {}
@@ -80,8 +82,15 @@ class Forecaster:
     @property
     def slots(self) -> float:
         """Runs that the fleet carries at once, as far as its workers were heard of lately."""
+        return self._at_most(sum(self._slots.values()))
+
+    def _at_most(self, slots: float) -> float:
         most = self._settings.budget.runs
-        return self._slots if most is None else min(self._slots, most)
+        return slots if most is None else min(slots, most)
+
+    def _slots_of(self, lane: str) -> str:
+        """The name of the slots that runs of the lane have."""
+        return BACKGROUND if lane in self._apart else WORKERS
 
     @property
     def throughput(self) -> Mapping[str, Throughput]:
@@ -129,7 +138,7 @@ class Forecaster:
             gone = Seen(now_ms, 0.0, 0.0, 0.0, saturated=True, done=0.0, busy_s=0.0)
             self._known[name] = throughput.follow(self._known[name], gone)
         self._counters = seen
-        self._slots = sum(one.limit for _, one in fleet.get(WORKERS, ()))
+        self._slots = {name: sum(one.limit for _, one in fleet.get(name, ())) for name in _SLOTS}
 
     def _note_arrivals(self, overview: Overview, now_ms: int) -> None:
         for queue in overview.queues:
@@ -161,12 +170,12 @@ class Forecaster:
 
     def _prospect(self, workflow: str, lane: str, *, degraded: bool) -> Prospect | None:
         paths = self._tracks.get(path_name(workflow, degraded), ())
-        if len(paths) < ENOUGH or WORKERS not in self._known:
+        if len(paths) < ENOUGH or not self._known.keys() >= {WORKERS, self._slots_of(lane)}:
             return None
         straight, queued = (self._spreads(lane, workflow, waited) for waited in (False, True))
         return Prospect(
             path_s=quantile(sorted(sample[0] for sample in paths), 0.5),
-            slots=self.slots,
+            slots=self._at_most(self._slots[self._slots_of(lane)]),
             lines=tuple(self._lines(workflow, lane)),
             straight=straight,
             queued=queued,
@@ -174,9 +183,10 @@ class Forecaster:
 
     def _shares_of(self, lane: str) -> tuple[float, float]:
         """What lanes starting later leave to this lane and those before it, and what is its own in any case."""
-        occupied = {lane}
+        occupied, sharing = {lane}, set(self._settings.sharing(lane))
         if self._overview is not None:
             occupied |= {queue.lane for queue in self._overview.queues if queue.lane and queue.depth + queue.running}
+            occupied &= sharing
         total = sum(self._shares.get(name, 0.0) for name in occupied) or 1.0
         later = sum(share for name, share in self._shares.items() if name in occupied and self._after(name, lane))
         return max(0.0, 1 - later / total), self._shares.get(lane, 0.0) / total
@@ -190,26 +200,28 @@ class Forecaster:
 
     def _lines(self, workflow: str, lane: str) -> list[Line]:
         ahead = self._mix(lane, workflow)
-        before = [(rates, self._mix(name)) for name, rates in self._coming.items() if self._after(lane, name)]
+        sharing = self._settings.sharing(lane)
+        before = [(one, rates, self._mix(one)) for one, rates in self._coming.items() if self._after(lane, one)]
         upper, own = self._shares_of(lane)
-        lines = []
+        lines, mine = [], self._slots_of(lane)
         for name, known in self._known.items():
+            if name in _SLOTS and name != mine:
+                continue
             each_s = self._each_s(name, ahead)
             if each_s <= 0:
                 continue
-            now, usual = (
-                sum(rate * self._each_s(name, mix) for rate, mix in ((rates[which], mix) for rates, mix in before))
-                for which in (0, 1)
-            )
-            floor = own if name == WORKERS else LEFT_AT_LEAST  # at a resource, calls of earlier lanes simply go first
+            rivals = [(rates, mix) for one, rates, mix in before if name != mine or one in sharing]
+            now, usual = (sum(rates[which] * self._each_s(name, mix) for rates, mix in rivals) for which in (0, 1))
+            floor = own if name == mine else LEFT_AT_LEAST  # at a resource, calls of earlier lanes simply go first
             rate = max(upper * known.rate - now, floor * known.rate)
             healthy = max(upper * known.healthy - usual, floor * known.healthy)
-            lines.append(Line(name, each_s, rate, healthy, own * known.rate if name == WORKERS else 0.0))
+            own_rate = own * known.rate if name == mine else 0.0
+            lines.append(Line(WORKERS if name == mine else name, each_s, rate, healthy, own_rate))
         return lines
 
     def _each_s(self, resource: str, mix: Mapping[str, float]) -> float:
         """Work of an ordinary run of a mix on a resource, in seconds."""
-        if resource == WORKERS:
+        if resource in _SLOTS:
             return sum(part * self._path_s(one) for one, part in mix.items())
         mean_s = self._mean_need_s(self._known[resource], self._known[WORKERS])
         return sum(part * self._need_s(one, resource, mean_s) for one, part in mix.items())
@@ -224,7 +236,8 @@ class Forecaster:
             declared = self._settings.workflows.get(queue.workflow)
             if not queue.workflow or declared is None:
                 continue
-            same = declared.lane == lane or (workflow is not None and self._after(lane, declared.lane))
+            earlier = self._after(lane, declared.lane) and declared.lane in self._settings.sharing(lane)
+            same = declared.lane == lane or (workflow is not None and earlier)
             if same:
                 counts[queue.workflow] = counts.get(queue.workflow, 0.0) + queue.depth + queue.running + 0.01
         total = sum(counts.values())
@@ -267,7 +280,7 @@ def _seen(
 ) -> Seen:
     reports = [one for _, one in told]
     limit, inflight = sum(one.limit for one in reports), sum(one.inflight for one in reports)
-    if reports[0].name == WORKERS:  # what waits for slots waits in the store
+    if reports[0].name in _SLOTS:  # what waits for slots waits in the store
         saturated = waiting_runs > 0 and inflight >= limit - 0.5
     else:
         open_limit = sum(one.limit for one in reports if one.saturated or one.inflight)

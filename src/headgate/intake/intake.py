@@ -151,8 +151,7 @@ class Intake:
         run = await self._store.runs.get(run_id, tenant=tenant) if is_uuid(run_id) else None
         if run is None:
             return None
-        lanes = self._book.lanes
-        ahead = lanes[: lanes.index(run.lane)] if run.lane in lanes else lanes
+        ahead = self._book.ahead_of(run.lane)
         position = 0
         if run.state is RunState.QUEUED:
             position = await self._store.runs.position(run, ahead_of=ahead)
@@ -292,7 +291,7 @@ class Intake:
             ahead = Ahead(
                 round(part * waiting),
                 outlook.waiting(rules.ahead_of),
-                outlook.running,
+                outlook.running_beside(lane),
                 outlook.running_in((*rules.ahead_of, lane)),
             )
             return again is None or judge(again, ahead).fit is not Fit.LATE

@@ -106,7 +106,7 @@ class RuleBook:
         return Rules(
             workflow=workflow,
             lane=lane,
-            ahead_of=self._lanes[: self._lanes.index(lane)],
+            ahead_of=self.ahead_of(lane),
             bounds=tuple(self._bounds(name, tenant, lane, workflow)),
             rates=tuple(rates.values()),
             buckets=(*buckets, *self._budget, *self._models),
@@ -118,6 +118,13 @@ class RuleBook:
 
     def knows_lane(self, lane: str) -> bool:
         return lane in self._settings.lanes
+
+    def ahead_of(self, lane: str) -> tuple[str, ...]:
+        """The lanes whose runs start before those of this one, in the same slots."""
+        if lane not in self._lanes:
+            return self._lanes
+        sharing = self._settings.sharing(lane)
+        return sharing[: sharing.index(lane)]
 
     @property
     def lanes(self) -> tuple[str, ...]:

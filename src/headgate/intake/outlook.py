@@ -125,6 +125,10 @@ class Outlook:
         """Runs that run now in these lanes."""
         return sum(queue.running for queue in self.overview.queues if queue.lane in lanes and not queue.workflow)
 
+    def running_beside(self, lane: str) -> int:
+        """Runs that run now in the slots of this lane, in the whole fleet."""
+        return self.running_in(self.settings.sharing(lane)) if self.settings.workers.background else self.running
+
     @property
     def running(self) -> int:
         """Runs that run now, in the whole fleet."""

@@ -37,7 +37,10 @@ def times(outlook: Outlook, run: RunRecord, *, ahead_of: tuple[str, ...], positi
         return Times(outlook.eta_ms(run.lane, ahead_of, position))
     earlier = min(position, outlook.waiting(ahead_of))
     told = forecast(
-        prospect, Ahead(position - earlier, earlier, outlook.running, outlook.running_in((*ahead_of, run.lane)))
+        prospect,
+        Ahead(
+            position - earlier, earlier, outlook.running_beside(run.lane), outlook.running_in((*ahead_of, run.lane))
+        ),
     )
     return Times(
         round(1000 * told.start_p50_s),

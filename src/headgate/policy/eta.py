@@ -77,6 +77,8 @@ UNDER_WAY = 0.5
 LEAST_RATE = 1e-6
 WORKERS = "worker slots"
 """The name under which worker slots are a resource; no configured one can be called so."""
+BACKGROUND = "background slots"
+"""The same for slots that some lanes have for themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headgate.clock import Clock
-from headgate.policy.eta import WORKERS
 from headgate.runs.reporting import REPORT_S
 from headgate.store.report_protocols import Reports
 
@@ -11,8 +10,9 @@ from headgate.store.report_protocols import Reports
 class OtherWorkers:
     """One worker's view of the others. Use from one event loop only."""
 
-    def __init__(self, reports: Reports, owner: str, clock: Clock) -> None:
-        self._reports, self._owner, self._clock = reports, owner, clock
+    def __init__(self, reports: Reports, owner: str, clock: Clock, slots: str) -> None:
+        """``slots``: the name under which slots like its own are reported."""
+        self._reports, self._owner, self._clock, self._slots = reports, owner, clock, slots
         self._room = False
         self._read_at = float("-inf")
 
@@ -30,6 +30,6 @@ class OtherWorkers:
                 for report in reports
                 if report.owner != self._owner
                 for slots in report.resources
-                if slots.name == WORKERS
+                if slots.name == self._slots
             )
         return self._room

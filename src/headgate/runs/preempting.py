@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from headgate.clock import Clock
-from headgate.config.settings import GateSettings
+from headgate.config.settings import GateSettings, LaneSettings
 from headgate.errors import StoreError
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
@@ -76,17 +76,20 @@ class Preemptor:
         bus: EventBus,
         workflows: Callable[[], Sequence[str]],
         held_back: Callable[[], HeldBack],
+        lanes: Mapping[str, LaneSettings],
+        slots: str,
     ) -> None:
-        """``workflows``: those that this worker has code for."""
+        """``workflows``: those that this worker has code for; ``lanes``: those that share its slots, which are
+        reported under the name ``slots``."""
         self._carrier, self._runs, self._experience = carrier, store.runs, experience
-        self._others = OtherWorkers(store.reports, owner, clock)
+        self._others = OtherWorkers(store.reports, owner, clock, slots)
         self._clock, self._bus = clock, bus
         self._workflows, self._held_back = workflows, held_back
         rules = settings.preemption
         self._bounds = None if rules is None else Bounds(rules.after, rules.per_run, rules.every, rules.per_minute)
-        self._ranks = {lane: rank for rank, lane in enumerate(settings.lanes)}
-        self._fixed = frozenset(name for name, lane in settings.lanes.items() if not lane.preemptible)
-        self._shares = lane_shares.split({name: lane.share for name, lane in settings.lanes.items()})
+        self._ranks = {lane: rank for rank, lane in enumerate(lanes)}
+        self._fixed = frozenset(name for name, lane in lanes.items() if not lane.preemptible)
+        self._shares = lane_shares.split({name: lane.share for name, lane in lanes.items()})
         self._others_s = OTHERS_POLLS * settings.workers.poll
         self._averages = dict.fromkeys(self._shares, 0.0)
         self._began = self._averaged = clock.monotonic()

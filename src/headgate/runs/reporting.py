@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from headgate.clock import Clock
 from headgate.errors import StoreError
-from headgate.guard.registry import Resources
 from headgate.guard.statistics import ResourceStatistics
 from headgate.model.promise import read_promise
 from headgate.model.resource_report import ResourceReport, TrackSample
@@ -41,14 +40,14 @@ class Reporter:
     def __init__(
         self,
         reports: Reports,
-        resources: Resources,
+        resources: Callable[[], Mapping[str, ResourceStatistics]],
         *,
         owner: str,
         lease_s: float,
         clock: Clock,
         slots: Callable[[], ResourceReport],
     ) -> None:
-        """``slots`` reports the worker's own slots."""
+        """``slots`` reports the worker's own slots; ``resources`` is asked about once a second."""
         self._reports, self._resources, self._owner = reports, resources, owner
         self._lease_s, self._clock, self._slots = lease_s, clock, slots
         self._told: tuple[ResourceReport, ...] = ()
@@ -91,7 +90,7 @@ class Reporter:
 
     async def _tell(self) -> None:
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        reports = (self._slots(), *(_report(one) for one in self._resources.statistics().values()))
+        reports = (self._slots(), *(_report(one) for one in self._resources().values()))
         samples, self._samples = list(self._samples), deque(maxlen=self._samples.maxlen)
         self._paths.clear()
         try:

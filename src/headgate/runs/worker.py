@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from headgate.clock import Clock
-from headgate.config.settings import GateSettings
+from headgate.config.settings import GateSettings, LaneSettings
 from headgate.errors import StoreError
 from headgate.guard.registry import Resources
 from headgate.model.resource_report import ResourceReport
@@ -73,6 +73,20 @@ class Drained:
     ran_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class SlotPool:
+    """Slots for the runs of some lanes."""
+
+    name: str
+    """Under which they are reported."""
+    slots: int
+    lanes: tuple[str, ...]
+
+    def of(self, lanes: Mapping[str, LaneSettings]) -> dict[str, LaneSettings]:
+        """Those of ``lanes`` that are its own."""
+        return {name: lane for name, lane in lanes.items() if name in self.lanes}
+
+
 class Worker:
     """Carries out runs. Use from one event loop only."""
 
@@ -92,18 +106,21 @@ class Worker:
         effective: Callable[[], GateSettings] | None = None,
         door: Door | None = None,
         profile: Callable[[str], Profile | None] = lambda workflow: None,
+        pool: SlotPool | None = None,
     ) -> None:
         """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1): the fleet's, moves degrade
         ladders; ``held_back`` and ``effective`` (the settings in force) are looked at before every claim (`poke` when
-        they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where known."""
+        they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where known;
+        ``pool``: only these lanes and slots, instead of all."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
+        self._pool = pool = pool or SlotPool(WORKERS, settings.workers.slots, tuple(settings.lanes))
         ladders = Ladders(settings.workflows, pressure, ResourceWatch(resources, clock))
         equipment = Equipment(store, resources, settings, clock, rng, bus, ladders, door=door, profile=profile)
         self._reporter = Reporter(
             store.reports,
-            resources,
+            resources.statistics if pool.name == WORKERS else dict,  # the other pool of the process tells them
             owner=owner,
             lease_s=settings.workers.lease,
             clock=clock,
@@ -113,7 +130,7 @@ class Worker:
             Executor(registry, equipment),
             equipment,
             owner=owner,
-            slots=settings.workers.slots,
+            slots=pool.slots,
             on_room=self._on_room,
             on_waiting=self.poke,
             on_end=self._reporter.ended,
@@ -128,8 +145,10 @@ class Worker:
             bus=bus,
             workflows=registry.names,
             held_back=held_back,
+            lanes=pool.of(settings.lanes),
+            slots=pool.name,
         )
-        self._lanes = LaneScheduler(settings.lanes)
+        self._lanes = LaneScheduler(pool.of(settings.lanes))
         self._held_back = held_back
         self._effective = effective or (lambda: settings)
         self._now_settings = settings
@@ -230,7 +249,7 @@ class Worker:
         carrier = self._carrier
         slots = 0 if carrier.leaving else carrier.pace.slots
         running, ready = len(carrier.running), len(carrier.ready)
-        return ResourceReport(WORKERS, slots, slots, running, ready, carrier.left, round(carrier.stayed_s, 3))
+        return ResourceReport(self._pool.name, slots, slots, running, ready, carrier.left, round(carrier.stayed_s, 3))
 
     # -- claiming ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +298,7 @@ class Worker:
         settings = self._effective()
         if settings is not self._now_settings:
             self._now_settings = settings
-            self._lanes.use(settings.lanes)
+            self._lanes.use(self._pool.of(settings.lanes))
             self._shared = shared_by_running(settings.budget)
         request = self._lanes.request(
             owner=self.owner,
