@@ -54,6 +54,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Sent]:
     [
         (["pause", "lane:background", "--reason", "night", "--for", "30m"],
          ("PUT", "/v1/controls/lane:background", {"pause": True, "reason": "night", "expires": "30m"})),
+        (["pause", "workflow:w", "--stop-running", "--reason", "x"],
+         ("PUT", "/v1/controls/workflow:w", {"pause": True, "stop_running": True, "reason": "x"})),
         (["resume", "lane:background"],
          ("PUT", "/v1/controls/lane:background", {"pause": False, "reason": "resumed"})),
         (["override", "resource:a", "--limit", "4", "--rate", "100/min", "--reason", "x", "--for", "1h"],

@@ -73,6 +73,23 @@ def test_a_pause_and_an_override_live_side_by_side() -> None:
     with_service(act, **TOOLS)
 
 
+def test_a_pause_may_stop_running_runs_but_not_resources() -> None:
+    async def act(service: Service) -> None:
+        state = await put(service, "workflow:triage", {"pause": True, "stop_running": True, "reason": "nonsense"})
+        assert [one["sets"] for one in state.json()["controls"]] == ["paused, running runs stop"]
+        assert service.gate.controls.in_force.held_back.stopping == {"workflow:triage"}
+        for target, body in (
+            ("resource:github", {"pause": True, "stop_running": True, "reason": "x"}),
+            ("workflow:triage", {"depth": 4, "stop_running": True, "reason": "x"}),
+            ("workflow:triage", {"pause": True, "stop_running": 1, "reason": "x"}),
+        ):
+            refused = await put(service, target, body)
+            assert refused.status_code == 400
+            assert [one["field"] for one in refused.json()["errors"]] == ["stop_running"]
+
+    with_service(act, **TOOLS)
+
+
 def test_the_record_says_who_what_and_why() -> None:
     async def act(service: Service) -> None:
         await service.make_key("ann", "operate", None)

@@ -37,6 +37,7 @@ RELEASED = {
     11: "2ffd2c9395f5b913",
     12: "5a255f8e87fc0b89",
     13: "266b2dbd0e378f65",
+    14: "52539cc738e893a7",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 

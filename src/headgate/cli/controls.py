@@ -20,10 +20,20 @@ Reason = Annotated[str, typer.Option(help="Why, in words for others; it is recor
 For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="Over by itself after this, e.g. 30m.")]
 
 
-def pause(target: Target, reason: Reason, expires: For = None, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+def pause(
+    target: Target,
+    reason: Reason,
+    stop_running: Annotated[
+        bool, typer.Option("--stop-running", help="Not for resources: running runs stop at their next step.")
+    ] = False,
+    expires: For = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
     """Stop a resource, lane, workflow or tenant everywhere. Runs are still queued within their bounds."""
     with service(url, api_key) as client:
-        _show_state(client.control(target, pause=True, reason=reason, expires=expires))
+        stops = True if stop_running else None
+        _show_state(client.control(target, pause=True, stop_running=stops, reason=reason, expires=expires))
 
 
 def resume(target: Target, reason: Reason = "resumed", url: Url = DEFAULT_URL, api_key: Key = None) -> None:

@@ -276,6 +276,7 @@ class AsyncClient:
         weight: float | None = None,
         shed_at: str | None = None,
         model_tokens: str | None = None,
+        stop_running: bool | None = None,
         expires: str | None = None,
     ) -> dict[str, Any]:
         """Pause, resume (``pause=False``) or override a target in the whole fleet.
@@ -294,6 +295,7 @@ class AsyncClient:
             "weight": weight,
             "shed_at": shed_at,
             "model_tokens": model_tokens,
+            "stop_running": stop_running,
             "reason": reason,
             "expires": expires,
         }

@@ -280,13 +280,14 @@ class Client:
         weight: float | None = None,
         shed_at: str | None = None,
         model_tokens: str | None = None,
+        stop_running: bool | None = None,
         expires: str | None = None,
     ) -> dict[str, Any]:
         """Pause, resume (``pause=False``) or override a target in the whole fleet.
 
         Targets are ``resource:…``, ``lane:…``, ``workflow:…``, ``tenant:…``, ``limit:…``, ``budget:…`` and
         ``fleet``. Numbers are written as in the configuration: ``rate="100/min"``, ``max_age="10m"``,
-        ``share="30%"``, ``expires="30m"``.
+        ``share="30%"``, ``expires="30m"``. ``stop_running`` with a pause: running runs stop at their next step.
         """
         wish = {
             "pause": pause,
@@ -298,6 +299,7 @@ class Client:
             "weight": weight,
             "shed_at": shed_at,
             "model_tokens": model_tokens,
+            "stop_running": stop_running,
             "reason": reason,
             "expires": expires,
         }

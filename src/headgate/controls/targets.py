@@ -57,6 +57,8 @@ def check(control: Control, settings: GateSettings, known: Mapping[str, Collecti
         what = _what(control.target, settings)
         if control.kind is ControlKind.PAUSE and what not in ("model", *_PAUSABLE):
             problems.append(("pause", "only a resource, a lane, a workflow or a tenant can be paused"))
+        if control.stops_running and (control.kind is not ControlKind.PAUSE or what in ("model", "resource")):
+            problems.append(("stop_running", "belongs to the pause of a lane, a workflow or a tenant"))
         if control.kind is ControlKind.OVERRIDE:
             problems += _numbers(control, what, settings)
     if not control.reason.strip():

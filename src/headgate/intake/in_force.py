@@ -70,6 +70,7 @@ class InForce:
             lanes={**self.thinned, **paused},
             workflows=frozenset(name for what, name in names if what == "workflow"),
             tenants=frozenset(name for what, name in names if what == "tenant"),
+            stopping=frozenset(target for target, pause in self.pauses.items() if pause.stops_running),
         )
 
 

@@ -54,6 +54,8 @@ class Control:
     tokens_amount: float | None = None
     """Models and limits: model tokens, over a window of ``tokens_window_s`` seconds."""
     tokens_window_s: float | None = None
+    stops_running: bool = False
+    """Pauses of lanes, workflows and tenants: running runs stop at their next step and go back in line."""
 
     def holds(self, now_ms: int) -> bool:
         """Whether it is in force."""
@@ -63,7 +65,7 @@ class Control:
     def words(self) -> str:
         """What it sets, such as ``paused`` or ``limit 4, rate 100/min``."""
         if self.kind is ControlKind.PAUSE:
-            return "paused"
+            return "paused, running runs stop" if self.stops_running else "paused"
         parts = []
         if self.limit_to is not None:
             parts.append(f"limit {self.limit_to}")

@@ -79,6 +79,12 @@ class HeldBack:
     """Lane → share of the worker slots that it may still use; 0 is a pause."""
     workflows: frozenset[str] = frozenset()
     tenants: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
+    """Targets (``lane:…``, ``workflow:…``, ``tenant:…``) whose running runs are to stop at their next step."""
+
+    def stops(self, *, lane: str, workflow: str, tenant: str) -> bool:
+        """Whether such a run is to stop at its next step."""
+        return not self.stopping.isdisjoint((f"lane:{lane}", f"workflow:{workflow}", f"tenant:{tenant}"))
 
     def open_slots(self, lane: str, slots: int) -> int:
         """Of ``slots``, those that runs of the lane may use; a lane that is only thinned keeps at least one."""

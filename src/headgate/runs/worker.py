@@ -28,6 +28,7 @@ from headgate.runs.children import Door
 from headgate.runs.degrading import Ladders, ResourceWatch
 from headgate.runs.executor import Executor
 from headgate.runs.leases import trusted_s
+from headgate.runs.pausing import stop_paused
 from headgate.runs.preempting import Preemptor
 from headgate.runs.progress import Equipment, whose
 from headgate.runs.registry import WorkflowRegistry
@@ -258,6 +259,7 @@ class Worker:
         while not self._carrier.leaving:
             self._wake.clear()
             self._more = True
+            stop_paused(self._carrier, self._held_back())
             request = self._request()
             if request is None:
                 await self._wake.wait()

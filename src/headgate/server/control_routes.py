@@ -21,7 +21,7 @@ from headgate.server.shapes import ControlList, ControlRequest, ControlsQuery, C
 from headgate.server.views import control_change_view, control_view
 
 _NUMBERS = ("limit", "rate", "depth", "max_age", "share", "weight", "shed_at", "model_tokens")
-_FIELDS = ("pause", *_NUMBERS, "reason", "expires")
+_FIELDS = ("pause", "stop_running", *_NUMBERS, "reason", "expires")
 _KINDS = (ControlKind.OVERRIDE, ControlKind.PAUSE)
 T = TypeVar("T")
 
@@ -110,6 +110,7 @@ class _Wish:
     def __init__(self, fields: dict[str, Any], target: str, *, by: str, now_ms: int) -> None:
         self._problems: list[tuple[str, str]] = []
         pause = self._typed(fields, "pause", bool, "true or false")
+        stops: bool | None = self._typed(fields, "stop_running", bool, "true or false")
         numbers = self._numbers(fields)
         expires_s: float | None = self._parsed(fields, "expires", parse_duration)
         self.reason: str = self._typed(fields, "reason", str, "text") or ""
@@ -119,6 +120,8 @@ class _Wish:
             self._problems.append(("reason", "is required: say why, in words for others"))
         if pause is None and not overrides:
             self._problems.append(("pause", "or a number to override is needed"))
+        if stops and not pause:
+            self._problems.append(("stop_running", "belongs to `pause: true`"))
         if self._problems:
             raise InvalidRequest(self._problems)
         until_ms = None if expires_s is None else now_ms + round(1000 * expires_s)
@@ -126,7 +129,9 @@ class _Wish:
         if overrides:
             self.controls.append(Control(target, ControlKind.OVERRIDE, self.reason, by, now_ms, until_ms, **numbers))
         if pause:
-            self.controls.append(Control(target, ControlKind.PAUSE, self.reason, by, now_ms, until_ms))
+            self.controls.append(
+                Control(target, ControlKind.PAUSE, self.reason, by, now_ms, until_ms, stops_running=bool(stops))
+            )
 
     def _numbers(self, fields: dict[str, Any]) -> dict[str, Any]:
         """What to override, as `Control` calls it."""

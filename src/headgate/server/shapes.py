@@ -237,6 +237,10 @@ class ControlRequest(Shape):
     model_tokens: str | None = Field(
         default=None, examples=["1M/min"], description="Models, and limits that count them: model tokens."
     )
+    stop_running: bool | None = Field(
+        default=None,
+        description="With `pause` of a lane, workflow or tenant: running runs stop at their next step, back in line.",
+    )
     reason: str = Field(max_length=500, description="Why, in words for others.")
     expires: str | None = Field(default=None, examples=["30m"], description="Over by itself after this.")
 

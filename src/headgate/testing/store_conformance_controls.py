@@ -24,7 +24,23 @@ async def what_is_set_by_hand_survives(ground: Ground) -> None:
 
 async def every_number_is_kept(ground: Ground) -> None:
     full = Control(
-        "lane:a", ControlKind.OVERRIDE, "why", "bob", NOW, NOW + 9, 1, 2.0, 3.0, 4, 5.0, 0.25, 7.0, 0.5, 9.0, 60.0
+        "lane:a",
+        ControlKind.OVERRIDE,
+        "why",
+        "bob",
+        NOW,
+        NOW + 9,
+        1,
+        2.0,
+        3.0,
+        4,
+        5.0,
+        0.25,
+        7.0,
+        0.5,
+        9.0,
+        60.0,
+        True,
     )
     await ground.store.controls.put(full)
     assert await ground.store.controls.all(now_ms=NOW) == [full]
@@ -32,6 +48,15 @@ async def every_number_is_kept(ground: Ground) -> None:
     less = Control("lane:a", ControlKind.OVERRIDE, "why", "bob", NOW, weight=2.0)
     assert await ground.store.controls.put(less) == full
     assert await ground.store.controls.all(now_ms=NOW) == [less]
+
+
+async def a_pause_may_stop_what_runs(ground: Ground) -> None:
+    stops = dataclasses.replace(PAUSE, stops_running=True)
+    await ground.store.controls.put(stops)
+    assert await ground.store.controls.all(now_ms=NOW) == [stops]
+    assert await ground.store.controls.put(PAUSE) == stops
+    (told, _) = await ground.store.controls.changes()
+    assert (told.was, told.became) == ("paused, running runs stop", "paused")
 
 
 async def tenants_are_known_from_their_runs(ground: Ground) -> None:
@@ -100,6 +125,7 @@ async def the_record_is_kept_for_ninety_days(ground: Ground) -> None:
 CASES = (
     what_is_set_by_hand_survives,
     every_number_is_kept,
+    a_pause_may_stop_what_runs,
     tenants_are_known_from_their_runs,
     a_target_has_one_control_of_each_kind,
     a_control_ends_by_itself,

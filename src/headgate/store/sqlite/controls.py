@@ -76,7 +76,7 @@ class SqliteControls:
 
 def _control(row: Row) -> Control:
     target, kind, *rest = row
-    return Control(target, ControlKind(kind), *rest)
+    return dataclasses.replace(Control(target, ControlKind(kind), *rest), stops_running=bool(rest[-1]))
 
 
 def _found(tx: Transaction, target: str, kind: ControlKind, now_ms: int) -> Control | None:

@@ -6,12 +6,13 @@ SELECT {control_columns} FROM controls WHERE target = ?1 AND kind = ?2
 SELECT {control_columns} FROM controls WHERE until_ms IS NULL OR until_ms > ?1 ORDER BY target, kind
 
 -- name: keep_control
-INSERT INTO controls ({control_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO controls ({control_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (target, kind) DO UPDATE SET
   reason = excluded.reason, set_by = excluded.set_by, set_ms = excluded.set_ms, until_ms = excluded.until_ms,
   limit_to = excluded.limit_to, rate_amount = excluded.rate_amount, rate_window_s = excluded.rate_window_s,
   depth_to = excluded.depth_to, age_s = excluded.age_s, share = excluded.share, weight = excluded.weight,
-  shed_at = excluded.shed_at, tokens_amount = excluded.tokens_amount, tokens_window_s = excluded.tokens_window_s
+  shed_at = excluded.shed_at, tokens_amount = excluded.tokens_amount, tokens_window_s = excluded.tokens_window_s,
+  stops_running = excluded.stops_running
 
 -- name: drop_control
 DELETE FROM controls WHERE target = ?1 AND kind = ?2
