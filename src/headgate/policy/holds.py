@@ -6,10 +6,11 @@ Source: holds as in payment cards; the bounded skip-ahead of width-aware fair qu
 Fairness has none, and a wide request can starve there).
 
 Rule: all needs of a run are held together or none. A run that does not fit lets others pass at most three times, or
-for 30 s; then what it needs is kept for it until it fits. A need larger than the whole is held as the whole, so that
-the run starts alone.
+for 30 s; then what it needs, all of it or nothing, is kept for it until it fits. A need larger than the whole is held
+as the whole, so that the run starts alone.
 
 Invariants: the sum of what is held of one thing never exceeds its limit. At most one run has a thing kept for it.
+No two runs keep what the other lacks.
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ class Shared:
 
 def fits(shared: Shared, amount: int, most: int, *, run: int | None = None, now_ms: int = 0) -> bool:
     """Whether ``amount`` more can be held, by the run of that number."""
-    if shared.kept_for not in (None, run) and now_ms - shared.kept_ms < KEPT_MS:
-        return False
-    return shared.held + min(amount, most) <= most
+    return free_to_keep(shared, run=run, now_ms=now_ms) and shared.held + min(amount, most) <= most
+
+
+def free_to_keep(shared: Shared, *, run: int | None, now_ms: int) -> bool:
+    """Whether it is kept for nobody but the run of that number."""
+    return shared.kept_for in (None, run) or now_ms - shared.kept_ms >= KEPT_MS
 
 
 def out_of_patience(*, passed: int, waited_ms: int) -> bool:

@@ -156,6 +156,35 @@ async def after_its_patience_capacity_is_kept_for_it(ground: Ground) -> None:
     assert await _held(ground) == {"memory": 2}
 
 
+async def no_two_runs_keep_what_the_other_lacks(ground: Ground) -> None:
+    async def claim(now_ms: int) -> list[str]:
+        request = ClaimRequest(
+            "w1", now_ms, NOW + 2**30, (("high", 9), ("standard", 9)), ("triage",), most={"memory": 10, "calls": 10}
+        )
+        return [one.run.id for one in await ground.store.claims.claim(request)]
+
+    async def end(run: RunRecord) -> None:
+        await ground.finish(await ground.get(run))
+
+    calls = Need("calls", "fleet", "tool_calls", 6, 10, running=True)
+    first, second = await ground.admit(needs=(memory(6),)), await ground.admit(needs=(calls,))
+    assert len(await claim(NOW)) == 2
+    keeper = await ground.admit(lane="high", needs=(memory(6),))
+    later = NOW + PATIENCE_MS
+    assert await claim(later) == [], "memory is kept for it"
+    low = await ground.admit(needs=(memory(6), calls))
+    assert await claim(later) == []
+    high = await ground.admit(lane="high", needs=(memory(6), calls))
+    await end(first)
+    assert await claim(later) == [keeper.id], "and now for somebody else"
+    await end(second)
+    await end(keeper)
+    assert await _held(ground) == {}
+    assert await claim(later + 1) == [high.id]
+    await end(high)
+    assert await claim(later + 2) == [low.id]
+
+
 async def rates_settle_to_what_was_used(ground: Ground) -> None:
     less, more, failed = [await ground.admit(rates=(one,)) for one in (TOKENS, TOKENS, _tokens(100))]
     assert await _left(ground) == 100
@@ -216,6 +245,7 @@ CASES = (
     whatever_takes_a_run_from_its_worker_gives_back,
     a_run_that_does_not_fit_is_not_passed_for_ever,
     after_its_patience_capacity_is_kept_for_it,
+    no_two_runs_keep_what_the_other_lacks,
     rates_settle_to_what_was_used,
     a_run_that_never_ran_gets_its_rates_back,
     a_worker_that_vanished_leaves_its_steps_to_count,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.policy import token_bucket
-from headgate.policy.holds import Need, Shared, fits, out_of_patience
+from headgate.policy.holds import Need, Shared, fits, free_to_keep, out_of_patience
 from headgate.policy.token_bucket import RateTake
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.rows import Row, json_list
@@ -155,10 +155,14 @@ class Fitting:
             return
         if not out_of_patience(passed=passed, waited_ms=now_ms - since_ms):
             return
-        for _, key, *_ in needs:
-            shared = _shared(tx, key)
-            if fits(replace(shared, held=0), 0, 0, run=seq, now_ms=now_ms):
+        wanted = [(key, _shared(tx, key)) for _, key, *_ in needs]
+        if all(free_to_keep(shared, run=seq, now_ms=now_ms) for _, shared in wanted):
+            for key, shared in wanted:
                 _keep(tx, key, Shared(shared.held, seq, now_ms))
+            return
+        for key, shared in wanted:  # two runs that each keep what the other lacks would wait for ever
+            if shared.kept_for == seq:
+                _keep(tx, key, Shared(shared.held))
 
 
 def give_back(tx: Transaction, seq: int) -> None:
