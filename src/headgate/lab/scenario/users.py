@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from headgate.clock import Clock
 from headgate.errors import Rejected
 from headgate.gate import Gate
 from headgate.lab.scenario.traffic import Wish
+from headgate.model.decision import Admission
 from headgate.model.run import RunRecord
 
 WORKFLOW = "agent"
@@ -113,11 +113,12 @@ class Users:
             await gate.cancel(asked.run_id, detail="the user went away")
 
 
-def promise_of(admission: Any, now_s: float) -> Promise:
-    """What an admission says about its run's time; later fields are read where they exist."""
-    told: Callable[[str], float | None] = lambda name: _seconds(getattr(admission, name, None))  # noqa: E731
-    return Promise(now_s, told("eta_ms"), told("finish_p50_ms") or told("finish_ms"), told("finish_p90_ms"))
+def promise_of(admission: Admission, now_s: float) -> Promise:
+    """What an admission says about its run's time."""
+    return Promise(
+        now_s, _seconds(admission.eta_ms), _seconds(admission.finish_ms), _seconds(admission.finish_p90_ms)
+    )
 
 
-def _seconds(told_ms: Any) -> float | None:
-    return told_ms / 1000 if isinstance(told_ms, (int, float)) else None
+def _seconds(told_ms: int | None) -> float | None:
+    return None if told_ms is None else told_ms / 1000
