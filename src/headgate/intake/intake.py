@@ -35,6 +35,7 @@ from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
 from headgate.policy.eta import Ahead
 from headgate.policy.feasibility import Fit, Wish, judge
+from headgate.policy.pause import NOTHING_HELD
 from headgate.policy.run_cost import estimated
 from headgate.policy.run_order import sorted_by
 from headgate.store.protocols import RunOffer, Store
@@ -109,7 +110,12 @@ class Intake:
             return self._refused(wanted, rules, early)
         offer = self._ways_in.open(self._offer(wanted, rules, text, now_ms, deadline_ms), rules.workflow)
         if wish is not None:
-            offer = replace(offer, wish=wish, remember_promise=self._feasibility.remember(now_ms))
+            offer = replace(
+                offer,
+                wish=wish,
+                remember_promise=self._feasibility.remember(now_ms),
+                held_back=self._in_force.held_back if self._in_force.pauses else NOTHING_HELD,
+            )
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)

@@ -193,8 +193,8 @@ class Outlook:
     def _follow(self, now_ms: int) -> None:
         sample = Pressure(
             now_ms,
-            queue=pressure.part([self._fill(queue) for queue in self.overview.queues if queue.workflow]),
-            age=pressure.part([age / self._patience(lane) for lane, age in self.oldest_age_s().items()]),
+            queue=pressure.part(list(self._fills().values())),
+            age=pressure.part(list(self._ages().values())),
             memory=self._memory_fill(),
             resources=self._resource_pressure(),
         )
@@ -258,8 +258,8 @@ class Outlook:
 
     def parts(self, resources: Mapping[str, ResourceStatistics]) -> list[tuple[str, float]]:
         """What presses (a queue, the age in a lane, the memory, a resource) and how much, the most first."""
-        found = {f"queue of workflow:{one.workflow}": self._fill(one) for one in self.overview.queues if one.workflow}
-        found |= {f"age in lane:{lane}": age / self._patience(lane) for lane, age in self.oldest_age_s().items()}
+        found = {f"queue of workflow:{name}": fill for name, fill in self._fills().items()}
+        found |= {f"age in lane:{lane}": age for lane, age in self._ages().items()}
         found |= {f"resource:{name}": one.pressure for name, one in resources.items()}
         found["memory"] = self._memory_fill()
         ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
@@ -286,13 +286,31 @@ class Outlook:
         return drains
 
     def _is_paused(self, lane: str) -> bool:
+        """Whether some of what waits there may be paused, and not short of room. A tenant's part of a lane is not
+        known; but while a slot is free, it is not for want of one that runs wait."""
         pauses = self.in_force.pauses
         return bool(pauses) and (
             f"lane:{lane}" in pauses
+            or (self.running < self.forecaster.slots and any(name.startswith("tenant:") for name in pauses))
             or any(
                 one.lane == lane and f"workflow:{name}" in pauses for name, one in self._settings.workflows.items()
             )
         )
+
+    def _fills(self) -> Mapping[str, float]:
+        """How full the queues of workflows are that somebody works on."""
+        pauses = self.in_force.pauses
+        return {
+            queue.workflow: self._fill(queue)
+            for queue in self.overview.queues
+            if queue.workflow and f"workflow:{queue.workflow}" not in pauses
+        }
+
+    def _ages(self) -> Mapping[str, float]:
+        """Lane → part of its patience that its oldest run has waited, for lanes that somebody works on."""
+        return {
+            lane: age / self._patience(lane) for lane, age in self.oldest_age_s().items() if not self._is_paused(lane)
+        }
 
     def _fill(self, queue: QueueState) -> float:
         settings = self._settings.workflows.get(queue.workflow)

@@ -16,6 +16,7 @@ from headgate.model.step import Step
 from headgate.policy.cost_profile import Profile
 from headgate.policy.feasibility import Wish
 from headgate.policy.holds import Need
+from headgate.policy.pause import NOTHING_HELD, HeldBack
 from headgate.policy.token_bucket import RateTake
 
 
@@ -86,6 +87,8 @@ class RunOffer:
     """Its order among the runs of its lane, tenant and user; ``None``: when it came in."""
     wish: Wish | None = None
     """What its forecast is made from; ``None`` while nothing is known."""
+    held_back: HeldBack = NOTHING_HELD
+    """What nobody takes up now, and so is not ahead of it in its forecast."""
     remember_promise: bool = False
     """Keep what its caller is told with the run, to compare."""
     spawn: Spawn | None = None

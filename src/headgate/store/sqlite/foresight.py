@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from headgate.model.decision import Admission, LimitUse, Refusal
@@ -14,6 +15,9 @@ from headgate.store.protocols import RunOffer
 from headgate.store.sqlite.flows import Whose
 from headgate.store.sqlite.position import count_before
 from headgate.store.sqlite.transaction import Transaction
+
+LOOKED_AT = 200
+"""Runs at the head of a lane among which those held back are counted; what follows is taken to be alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def foresee(tx: Transaction, offer: RunOffer) -> Foreseen | Refusal | None:
     if wish is None:
         return None
     numbers = tx.numbers
-    earlier = sum(numbers.queue("", "", lane).waiting for lane in dict.fromkeys(offer.ahead_of) if lane != offer.lane)
+    earlier = {name: numbers.queue("", "", name).waiting for name in offer.ahead_of if name != offer.lane}
     time = numbers.lane(offer.lane)
     whose = Whose(offer.lane, offer.tenant, offer.user or "", offer.workflow)
     start = numbers.flows.would_start(tx, whose, offer.weight, time.virtual_time)
@@ -68,10 +72,24 @@ def foresee(tx: Transaction, offer: RunOffer) -> Foreseen | Refusal | None:
     if start < time.last_start:
         lane = count_before(tx, offer.lane, start)
     under_way = sum(numbers.queue("", "", name).running for name in dict.fromkeys((*offer.ahead_of, offer.lane)))
-    judged = judge(wish, Ahead(lane, earlier, numbers.running(), under_way))
+    before = sum(_taken_up(tx, offer, name, waiting) for name, waiting in earlier.items())
+    judged = judge(wish, Ahead(_taken_up(tx, offer, offer.lane, lane, start), before, numbers.running(), under_way))
     if judged.fit in (Fit.YES, Fit.DEGRADED):
-        return Foreseen(lane + earlier, judged.forecast, judged.fit is Fit.DEGRADED)
+        return Foreseen(lane + sum(earlier.values()), judged.forecast, judged.fit is Fit.DEGRADED)
     return too_late(offer.lane, wish, judged.forecast, judged.over_s, lane)
+
+
+def _taken_up(tx: Transaction, offer: RunOffer, lane: str, ahead: int, start: float | None = None) -> int:
+    """How many of those ahead in a lane, before that virtual start, are not held back. What is paused may wait for
+    hours, in which nobody else would come in if it counted."""
+    held = offer.held_back
+    if held.lanes.get(lane, 1.0) == 0:
+        return 0
+    if not ahead or not (held.workflows or held.tenants):
+        return ahead
+    names = json.dumps(sorted(held.workflows)), json.dumps(sorted(held.tenants))
+    looked_at, found = tx.row("held_back_at_head", lane, start, LOOKED_AT, *names) or (0, 0)
+    return round(ahead * (looked_at - found) / looked_at) if looked_at else ahead
 
 
 def too_late(lane: str, wish: Wish, told: Forecast, over_s: float, ahead: int) -> Refusal:

@@ -49,6 +49,15 @@ SELECT count(*) FROM (
   LIMIT ?4
 )
 
+-- name: held_back_at_head
+-- lane, virtual start or null, at most, workflows (JSON), tenants (JSON). Of those that start first, all and held back.
+SELECT count(*), coalesce(sum(
+  workflow IN (SELECT value FROM json_each(?4)) OR tenant IN (SELECT value FROM json_each(?5))
+), 0) FROM (
+  SELECT workflow, tenant FROM runs INDEXED BY runs_by_start
+  WHERE state = 'queued' AND lane = ?1 AND virtual_start < coalesce(?2, 9e999) ORDER BY virtual_start LIMIT ?3
+)
+
 -- name: start_of_nth_in_lane
 -- lane, n
 SELECT virtual_start FROM runs INDEXED BY runs_by_start
