@@ -528,3 +528,30 @@ def test_a_worker_without_a_door_says_so(tmp_path: Path) -> None:
         assert "takes no runs in" in (ended.detail or "")
 
     on_bench(tmp_path, main)
+
+
+def test_sub_runs_need_no_place_of_a_limit_in_which_their_parent_has_one(tmp_path: Path) -> None:
+    async def main(house: House) -> None:
+        doubling(house)
+
+        @house.gate.workflow("middle")
+        async def middle(run: Run, input: int) -> int:
+            doubled: int = await (await run.spawn("child", input)).result()
+            return 1 + doubled
+
+        @house.gate.workflow("parent")
+        async def parent(run: Run, input: int) -> list[int]:
+            return await run.map("middle", [input, input])
+
+        runs = [(await house.gate.submit("parent", n, tenant="acme")).run for n in (1, 2)]
+        with pytest.raises(Rejected) as refused:
+            await house.gate.submit("parent", 3, tenant="acme")
+        assert refused.value.reason == Reason.CONCURRENCY
+        ended = [await house.gate.ended(run.id, timeout_s=60) for run in runs]
+        assert [result_of(run) for run in ended] == [[3, 3], [5, 5]]
+        assert await house.gate.store.holds.held() == await house.gate.store.holds.held_by_runs() == {}
+
+    in_house(
+        tmp_path, main, limits=[{"per": "tenant", "concurrent": 2}],
+        workflows={"parent": {}, "middle": {}, "child": {}},
+    )  # fmt: skip

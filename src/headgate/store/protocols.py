@@ -63,7 +63,7 @@ class Admissions(Protocol):
            on by itself; the same unsuccessful run of an earlier parent is replayed as in 2, cancelled ones included
            (still stopping: ``not_replayable`` with a moment to come back). More sub-runs than ``fan_out``, or runs in
            the tree than ``descendants``, are ``budget_exhausted``. With a run as the answer, the parent's journal has
-           ``step`` with that run's id as its result.
+           ``step`` with that run's id as its result. Unless detached it takes no place beside its parent's.
         1. ``(tenant, idempotency_key)`` known: same ``body_hash`` → that run, ``created=False``;
            else refusal ``idempotency_conflict`` with ``run_id``.
            An unknown key of an offer that carries a ``refusal``, or no key: that refusal, and nothing below.

@@ -7,6 +7,7 @@ from typing import Any
 from headgate.model.decision import Admission, Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
+from headgate.policy.holds import Need
 from headgate.store.protocols import RunFilter, Spawn
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_step
 
@@ -75,6 +76,20 @@ async def a_refused_sub_run_leaves_nothing_behind(ground: Ground) -> None:
     known = await ground.ask(spawn=a_spawn(parent), refusal=refusal)
     assert isinstance(known, Admission)
     assert known.run.id == child.id
+
+
+async def a_sub_run_takes_no_place_beside_its_parents(ground: Ground) -> None:
+    place = Need("place", "tenant:acme", "runs", 1, 1)
+    parent = await ground.started(needs=(place,))
+    child = await _spawn(ground, parent, needs=(place,))
+    detached = await ground.refused(spawn=a_spawn(parent, "s2", detached=True), needs=(place,))
+    assert detached.reason is Reason.CONCURRENCY
+    (claimed,) = await ground.claim()
+    assert claimed.run.id == child.id
+    await _spawn(ground, claimed.run, "s3", needs=(place,))
+    assert await ground.store.holds.held() == await ground.store.holds.held_by_runs() == {"place": 1}
+    await ground.finish(parent)
+    assert await ground.store.holds.held() == await ground.store.holds.held_by_runs() == {}
 
 
 async def fan_out_and_the_whole_tree_are_bounded(ground: Ground) -> None:
@@ -272,6 +287,7 @@ CASES = (
     a_sub_run_is_spawned_once_and_remembered_by_its_parent,
     only_the_holder_of_a_wanted_parent_spawns,
     a_refused_sub_run_leaves_nothing_behind,
+    a_sub_run_takes_no_place_beside_its_parents,
     fan_out_and_the_whole_tree_are_bounded,
     what_is_below_ends_with_a_run,
     every_way_to_end_ends_what_is_below,

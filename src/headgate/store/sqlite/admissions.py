@@ -65,6 +65,8 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         if isinstance(spawned, Spawned):
             return Admission(spawned.run, False, position_in(tx, spawned.run, spawned.seq, offer.ahead_of))
         birth, offer = spawned, replace(offer, replay_of=spawned.replay_of)
+        if offer.needs and offer.spawn is not None and not offer.spawn.detached:
+            offer = replace(offer, needs=holds.beside(tx, offer.needs, parent=birth.parent_seq))
     if offer.refusal is not None:
         return offer.refusal
     source = None if offer.replay_of is None else _judge_replay(tx, offer, offer.replay_of)

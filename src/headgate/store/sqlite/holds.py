@@ -50,11 +50,20 @@ def find_room(tx: Transaction, needs: Sequence[Need]) -> Refusal | list[str]:
     shadowed = []
     for need in needs:
         held = _shared(tx, need.key).held if not need.running else 0
-        if need.never or (not need.running and held + need.amount > need.most):
+        if need.never or (not need.running and need.amount and held + need.amount > need.most):
             if not need.shadow:
                 return _refusal(need, held)
             shadowed.append(need.name)
     return shadowed
+
+
+def beside(tx: Transaction, needs: Sequence[Need], *, parent: int) -> tuple[Need, ...]:
+    """The needs of a sub-run. Where its parent has a place already, it takes none: parents that have all of them, and
+    wait for sub-runs which find none, would wait for ever."""
+    theirs = {
+        key for _, key, _, _, _, _, _, running, _ in tx.rows("holds_of_runs", json_list([parent])) if not running
+    }
+    return tuple(replace(need, amount=0) if not need.running and need.key in theirs else need for need in needs)
 
 
 def _refusal(need: Need, held: int) -> Refusal:
@@ -98,7 +107,7 @@ def keep(
         tx.run(
             "keep_hold", seq, need.key, need.unit, "", amount, None, None, need.most, need.running, held, now_ms
         )  # fmt: skip
-        if held:
+        if held and amount:
             shared = _shared(tx, need.key)
             _keep(tx, need.key, replace(shared, held=shared.held + amount))
 

@@ -53,7 +53,7 @@ SELECT key, held FROM shared ORDER BY key
 -- name: held_by_rows
 -- What `shared` must say.
 SELECT key, CAST(sum(amount) AS INTEGER) FROM holds
-WHERE held = 1 AND interval_ms IS NULL GROUP BY key ORDER BY key
+WHERE held = 1 AND interval_ms IS NULL AND amount > 0 GROUP BY key ORDER BY key
 
 -- name: used_by_run
 -- seq
