@@ -74,6 +74,7 @@ class Carrier:
         self.stayed_s = 0.0
         self._claims, self._clock, self._bus = equipment.store.claims, equipment.clock, equipment.bus
         self._workflows, self._experience = equipment.settings.workflows, equipment.experience
+        self._stretches = equipment.stretches
         self._gate_settings, self._rng = equipment.settings, equipment.rng
         settings = equipment.settings.workers
         self.keeper = LeaseKeeper(
@@ -235,6 +236,9 @@ class Carrier:
     def _end(self, attempt: Attempt, outcome: Finish) -> RunEnd:
         run, meter = attempt.run, attempt.meter
         self.samples.note(attempt, whole=outcome.state is RunState.SUCCEEDED)
+        if attempt.worked_s and outcome.state in (RunState.SUCCEEDED, RunState.EXPIRED):
+            worked_s, stayed_s = attempt.worked_s, attempt.stayed_s
+            self._stretches.note(run.lane, stayed_s=stayed_s, worked_s=worked_s, now=self._clock.monotonic())
         if outcome.state is RunState.SUCCEEDED and meter.used_calls:
             ran_s = min(attempt.worked_s, attempt.ran_s)
             self._experience.note(run.workflow, calls=meter.used_calls, ran_s=ran_s, now=self._clock.monotonic())

@@ -54,6 +54,8 @@ class Executor:
             decided = await escalation.before_attempt(attempt, progress.workflow, self._equipment)
             if decided is not None:
                 return verdict.of_stop(attempt) or decided
+        if attempt.run.term == 1 and attempt.stop is None and (words := progress.too_late()) is not None:
+            return Finish(RunState.EXPIRED, Reason.DEADLINE_UNREACHABLE, words)
         result: str | None = None
         error: BaseException | None = None
         try:

@@ -16,6 +16,9 @@ RUNS_LEAST = 8
 """Successes after which a workflow's work is taken as known."""
 FRESH_S = 600.0
 """How long after the last success it still is."""
+STRETCH_FRESH_S = 60.0
+"""How long after the last end in a lane its stretch is believed: runs that are not started teach nothing."""
+STRETCH_AT_MOST = 4.0
 
 
 class Expected(NamedTuple):
@@ -62,3 +65,25 @@ class Experience:
             return None, done
         usual_s = math.exp(known.log_ran_s)
         return max(0.0, min(usual_s - ran_s, usual_s * (1.0 - done))), done
+
+
+class Stretches:
+    """How much longer runs of a lane stay in their slot lately than they work, because their calls wait in line.
+    Averages of logarithms, the latest counting most. ``now``: seconds, monotonic."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, int, float]] = {}
+
+    def note(self, lane: str, *, stayed_s: float, worked_s: float, now: float) -> None:
+        """A run of the lane left its slot, done or too late."""
+        log_ratio = math.log(min(STRETCH_AT_MOST, max(1.0, stayed_s / max(1e-3, worked_s))))
+        mean, ends, at = self._known.get(lane, (0.0, 0, now))
+        if now - at > STRETCH_FRESH_S:
+            mean, ends = 0.0, 0
+        ends += 1
+        self._known[lane] = mean + max(_WEIGHT, 1 / ends) * (log_ratio - mean), ends, now
+
+    def of(self, lane: str, now: float) -> float:
+        """1 to ``STRETCH_AT_MOST``; 1 on little or old evidence."""
+        mean, ends, at = self._known.get(lane, (0.0, 0, now))
+        return math.exp(mean) if ends >= RUNS_LEAST and now - at <= STRETCH_FRESH_S else 1.0

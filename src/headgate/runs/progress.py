@@ -18,7 +18,7 @@ from headgate.policy.degrade import NOTHING, Active, for_slack, remaining_path_s
 from headgate.runs.attempt import Attempt
 from headgate.runs.children import Children, Door
 from headgate.runs.degrading import Ladder, Ladders
-from headgate.runs.experience import Experience
+from headgate.runs.experience import Experience, Stretches
 from headgate.runs.journal import StepJournal
 from headgate.runs.loops import LoopWatch
 from headgate.store.protocols import Store
@@ -36,6 +36,7 @@ class Equipment:
     bus: EventBus
     ladders: Ladders
     experience: Experience = field(default_factory=Experience)
+    stretches: Stretches = field(default_factory=Stretches)
     door: Door | None = None
     """Where sub-runs come in."""
     profile: Callable[[str], Profile | None] = lambda workflow: None
@@ -140,6 +141,16 @@ class Progress:
             slack_s=(deadline_ms - equipment.clock.now_ms()) / 1000,
             share=share,
         )
+
+    def too_late(self) -> str | None:
+        """Why it is not worth starting: an ordinary run that stays as long as its lane's runs do lately would not end
+        by the deadline. ``None``: it is, or nothing is known."""
+        run, clock = self.attempt.run, self.equipment.clock
+        if run.deadline_ms is None or run.degraded:  # what is known is mostly of the whole path
+            return None
+        left_s = (run.deadline_ms - clock.now_ms()) / 1000
+        needs_s = self.remaining_s() * self.equipment.stretches.of(run.lane, clock.monotonic())
+        return f"it needs about {needs_s:.1f} s and has {left_s:.1f} s" if needs_s > left_s else None
 
     def remaining_s(self) -> float:
         """Seconds of work that an ordinary run has left here; 0 while nothing is known."""
