@@ -320,8 +320,10 @@ def store_run(
     delayed = offer.available_ms > offer.now_ms
     # A delayed one, which nobody may take yet, gets into line when somebody claims then.
     start = max(time.last_start, time.virtual_time) if delayed else numbers.enter(tx, whose, offer.cost)
-    last = start >= time.last_start
-    if start > time.last_start:
+    before = numbers.queue("", "", offer.lane).waiting
+    # Corrections move a tenant back, so its last run may stand before the largest start that was ever given.
+    last = start >= time.last_start or numbers.flows.tenant(offer.lane, offer.tenant).waiting > before
+    if start > time.last_start or not before:
         time.last_start = start
         numbers.touched_lanes.add(offer.lane)
     large = size > later.LARGE_INPUT_BYTES

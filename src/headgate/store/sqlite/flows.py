@@ -51,6 +51,11 @@ class Flow:
         self.touched = False
         """It is to be written back."""
 
+    @property
+    def waiting(self) -> int:
+        """Its runs that may start."""
+        return sum(line.waiting for line in self.lines.values())
+
     def line(self, workflow: str) -> Line:
         line = self.lines.get(workflow)
         if line is None:
