@@ -25,7 +25,7 @@ from headgate.intake.outlook import REFRESH_S, resident_bytes
 from headgate.model.canonical import decode
 from headgate.model.decision import Admission, Refusal
 from headgate.model.ids import uuid7
-from headgate.model.run import RunRecord
+from headgate.model.run import LONGEST_DEADLINE_S, RunRecord
 from headgate.observe.bus import EventBus
 from headgate.observe.metrics import Metrics
 from headgate.runs.awaiting import Endings
@@ -231,8 +231,8 @@ class Gate:
             Rejected: refused; ``reason``, ``scope`` and ``retry_after_s`` say what to do.
             InvalidRequest: the request is malformed. UnknownWorkflow: there is no such workflow.
         """
-        if deadline_s is not None and not deadline_s > 0:
-            raise InvalidRequest([("deadline_s", "must be positive")])
+        if deadline_s is not None and not 0 < deadline_s <= LONGEST_DEADLINE_S:
+            raise InvalidRequest([("deadline_s", "must be more than 0 and at most a year")])
         answer = await self.intake.submit(
             Submission(
                 workflow=workflow,

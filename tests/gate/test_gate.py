@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from headgate import Gate, GateSettings, HeadgateError, Overloaded, Rejected, Run, RunState, UnknownResource
+from headgate import (
+    Gate,
+    GateSettings,
+    HeadgateError,
+    InvalidRequest,
+    Overloaded,
+    Rejected,
+    Run,
+    RunState,
+    UnknownResource,
+)
 from headgate.config.settings import ResourceSettings, RunQueueSettings, WaitQueueSettings, WorkflowSettings
 from headgate.config.units import Concurrency
 from headgate.lab.virtual_time import LoopClock, run_virtual
@@ -224,5 +234,15 @@ def test_a_gate_that_could_not_look_at_its_queues_leaves_no_store_open(
             _ = gate.store
         await gate.open()
         await gate.close()
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, 1e300, float("inf"), float("nan")])
+def test_a_deadline_that_is_no_moment_is_the_callers_mistake(tmp_path: Path, deadline_s: float) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_at(tmp_path, clock) as gate:
+            with pytest.raises(InvalidRequest):
+                await gate.submit("echo", 1, deadline_s=deadline_s)
 
     run_virtual(main)

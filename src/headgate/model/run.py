@@ -44,6 +44,8 @@ class RunState(StrEnum):
 TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.EXPIRED})
 DEAD = frozenset({RunState.FAILED, RunState.EXPIRED})
 """The states of dead letters."""
+LONGEST_DEADLINE_S = 366 * 86_400
+"""A year; the largest numbers are no moments."""
 
 MOVES: dict[str, tuple[frozenset[RunState], frozenset[RunState]]] = {
     "claim": (frozenset({RunState.QUEUED}), frozenset({RunState.RUNNING})),

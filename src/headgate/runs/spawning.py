@@ -17,6 +17,7 @@ from headgate.errors import (
 from headgate.model.canonical import decode, digest
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
+from headgate.model.run import LONGEST_DEADLINE_S
 from headgate.model.step import Effect, Step, StepState
 from headgate.policy.loops import Level
 from headgate.policy.run_budget import Ceiling
@@ -69,8 +70,8 @@ def _checked(wish: SpawnWish, progress: Progress) -> Door:
     problems = []
     if not 0 < wish.share <= 1:
         problems.append(("share", "must be more than 0 and at most 1"))
-    if wish.deadline_s is not None and not wish.deadline_s > 0:
-        problems.append(("deadline_s", "must be positive"))
+    if wish.deadline_s is not None and not 0 < wish.deadline_s <= LONGEST_DEADLINE_S:
+        problems.append(("deadline_s", "must be more than 0 and at most a year"))
     if wish.on_refusal not in ("wait", "raise"):
         problems.append(("on_refusal", "must be 'wait' or 'raise'"))
     lanes, mine = list(progress.equipment.settings.lanes), progress.attempt.run.lane

@@ -15,12 +15,12 @@ from headgate.intake.estimates import hint_of
 from headgate.model.canonical import encode
 from headgate.model.cost import NO_HINT, CostHint
 from headgate.model.reason import Reason
+from headgate.model.run import LONGEST_DEADLINE_S
 from headgate.server.answers import ProblemError, problem
 from headgate.server.auth import LOCAL_ADMIN, Caller
 from headgate.server.strict_json import BadJson, read
 
 FIELDS = ("workflow", "input", "tenant", "user", "lane", "deadline", "idempotency_key", "cost")
-LONGEST_DEADLINE_S = 366 * 86400
 _SHORT_TEXT = 128
 _KEY_MAX = 255
 _TEXTS = {"workflow": 63, "tenant": _SHORT_TEXT, "user": _SHORT_TEXT, "lane": 63, "idempotency_key": _KEY_MAX}
