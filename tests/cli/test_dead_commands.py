@@ -114,7 +114,7 @@ def test_its_own_rate_is_waited_for(play: Play, waits: list[float], capsys: pyte
         {**BATCH, "replayed": [{"id": ID, "replay": NEXT}], "stopped": paced, "next": ID},
         {**BATCH, "replayed": [{"id": NEXT, "replay": ID}]},
     )
-    assert run(["dead", "replay", "--rate", "10/min"]) == 0
+    assert run(["dead", "replay", "--all", "--rate", "10/min"]) == 0
     assert waits == [6.0]
     assert json.loads(seen[1].content)["rate"] == "10/min"
     assert capsys.readouterr().out.endswith("2 replayed, 0 left\n")
@@ -125,7 +125,7 @@ def test_any_other_refusal_stops_it_and_it_says_how_far_it_came(
 ) -> None:
     full = {"reason": "queue_full", "scope": "workflow:triage", "detail": "the queue holds 5", "retry_after_ms": 900}
     play({**BATCH, "replayed": [{"id": ID, "replay": NEXT}], "stopped": full, "next": ID})
-    assert run(["dead", "replay"]) == 1
+    assert run(["dead", "replay", "--all"]) == 1
     told = capsys.readouterr()
     assert told.out.endswith(f"1 replayed, 0 left; go on after {ID}\n")
     assert "queue_full (workflow:triage)" in told.err
@@ -155,7 +155,7 @@ def test_purging_everything_has_to_be_said(play: Play) -> None:
 
 def test_at_most_bounds_a_replay(play: Play) -> None:
     seen = play({**BATCH, "replayed": [{"id": ID, "replay": NEXT}], "next": ID})
-    assert run(["dead", "replay", "--at-most", "1"]) == 0
+    assert run(["dead", "replay", "--all", "--at-most", "1"]) == 0
     assert [json.loads(request.content)["limit"] for request in seen] == [1]
 
 

@@ -252,10 +252,11 @@ def test_memory_over_its_budget_closes_the_door_until_it_falls(tmp_path: Path) -
     settings = GateSettings(workflows={"triage": WorkflowSettings()}, budget=FleetBudget(memory=1000))
 
     async def act(door: Door) -> None:
-        door.memory = 1001
+        door.memory = 1_000_000_000  # a budget far too small, by hand or by mistake, is no different from one used up
         await door.outlook.refresh(door.store)
+        assert door.outlook.pressure.level == 1.0
         refused = await door.no()
-        assert (refused.reason, refused.scope) == (Reason.OVER_BUDGET, "fleet")
+        assert (refused.reason, refused.scope, refused.used) == (Reason.OVER_BUDGET, "fleet", 1_000_000_000)
         door.memory = 500
         await asyncio.sleep(10)
         await door.outlook.refresh(door.store)

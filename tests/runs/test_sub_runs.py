@@ -555,3 +555,32 @@ def test_sub_runs_need_no_place_of_a_limit_in_which_their_parent_has_one(tmp_pat
         tmp_path, main, limits=[{"per": "tenant", "concurrent": 2}],
         workflows={"parent": {}, "middle": {}, "child": {}},
     )  # fmt: skip
+
+
+def test_a_raise_wakes_a_parent_whose_sub_runs_hold_what_it_lacks(tmp_path: Path) -> None:
+    async def main(house: House) -> None:
+        @house.gate.workflow("child")
+        async def child(run: Run, input: int) -> int:
+            await asyncio.sleep(200)
+            return input
+
+        @house.gate.workflow("parent")
+        async def parent(run: Run, input: int) -> int:
+            sub_run = await run.spawn("child", input, share=1.0)
+            await run.call("tool", house.do, "call")
+            result: int = await sub_run.result()
+            return result
+
+        run_id = (await house.gate.submit("parent", 7)).run.id
+        await house.passes(5)
+        assert (await house.get(run_id)).reason == Reason.CHILDREN_WAIT
+        assert house.ledger["call"] == 0
+        await house.gate.raise_budget(run_id, calls=100)
+        await house.passes(5)
+        assert house.ledger["call"] == 1
+        assert result_of(await house.gate.ended(run_id, timeout_s=250)) == 7
+        assert [run.id for run in await house.children(run_id)] == [
+            event.fields["child_id"] for event in house.told("run_spawned")
+        ]
+
+    in_house(tmp_path, main, workflows={"parent": {"budget": {"calls": 4}}, "child": {}})

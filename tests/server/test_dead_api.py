@@ -35,7 +35,7 @@ def test_they_are_listed_shown_and_leave_the_list_when_a_replay_succeeds() -> No
         ((pair),) = answer["replayed"]
         assert pair["id"] == run_id
         assert (answer["next"], answer["stopped"]) == (None, None)
-        again = (await service.post("/v1/dead/replay", {})).json()
+        again = (await service.post("/v1/dead/replay", {"all": True})).json()
         assert [one["reason"] for one in again["skipped"]] == ["not_replayable"], "never twice at the same time"
         ((replay_id, term),) = await service.claim_all()
         await service.end(replay_id, term, RunState.SUCCEEDED)
@@ -74,11 +74,11 @@ def test_what_became_too_old_is_replayed_only_by_decision() -> None:
         await service.submit("triage", input=1, deadline=1)
         await asyncio.sleep(2)
         (moved,) = await service.gate.store.upkeep.expire(now_ms=service.gate.clock.now_ms(), limit=10)
-        assert (await service.post("/v1/dead/replay", {})).json()["matched"] == 0
+        assert (await service.post("/v1/dead/replay", {"all": True})).json()["matched"] == 0
         refused = await service.post("/v1/dead/replay", {"reason": "deadline_passed"})
         assert refused.status_code == 400
         assert "include_expired" in refused.text
-        answer = (await service.post("/v1/dead/replay", {"include_expired": True})).json()
+        answer = (await service.post("/v1/dead/replay", {"include_expired": True, "all": True})).json()
         assert [one["id"] for one in answer["replayed"]] == [moved.run_id]
 
     with_service(act)
@@ -104,7 +104,7 @@ def test_a_bulk_replay_stops_at_a_full_queue_and_goes_on_from_there() -> None:
 def test_replays_keep_the_rate_whoever_asks_and_however_often() -> None:
     async def act(service: Service) -> None:
         ids = await _dead(service, 5)
-        wish: dict[str, Any] = {"rate": "10/min"}
+        wish: dict[str, Any] = {"rate": "10/min", "all": True}
         replayed = []
         began = service.gate.clock.now_ms()
         while True:
@@ -131,7 +131,7 @@ def test_dismissed_and_purged_ones_are_on_record() -> None:
             assert (missing.status_code, missing.json()["errors"][0]["field"]) == (400, "why")
         answer = (await service.post("/v1/dead/dismiss", {"ids": [first], "why": "seen"}, api_key="ops")).json()
         assert answer["dismissed"] == [{"id": first}]
-        answer = (await service.post("/v1/dead/purge", {"why": "no use"}, api_key="ops")).json()
+        answer = (await service.post("/v1/dead/purge", {"why": "no use", "all": True}, api_key="ops")).json()
         assert answer["purged"] == [{"id": second}], "the dismissed one is off the list"
         answer = (await service.post("/v1/dead/purge", {"ids": [first], "why": "nor this"}, api_key="ops")).json()
         assert answer["purged"] == [{"id": first}]
@@ -187,5 +187,20 @@ def test_mistakes_are_all_told() -> None:
         assert {"limit", "after", "older_than", "dry_run", "reason"} <= told
         assert (await service.post("/v1/dead/replay", {"workflw": "x"})).status_code == 400
         assert (await service.get("/v1/dead", nonsense="1")).status_code == 400
+
+    with_service(act)
+
+
+def test_a_batch_acts_on_all_only_if_that_is_said() -> None:
+    async def act(service: Service) -> None:
+        ids = await _dead(service, 2)
+        for action in ("replay", "dismiss", "purge"):
+            why = {} if action == "replay" else {"why": "x"}
+            for body, field in (({}, "all"), ({"ids": []}, "ids"), ({"ids": [], "all": True}, "ids")):
+                answer = await service.post(f"/v1/dead/{action}", {**why, **body})
+                assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
+            answer = (await service.post(f"/v1/dead/{action}", {**why, "ids": ["nope"]})).json()
+            assert [(one["id"], one["reason"]) for one in answer["skipped"]] == [("nope", "unknown_run")]
+        assert [one["id"] for one in (await service.get("/v1/dead")).json()["dead"]] == ids[::-1]
 
     with_service(act)

@@ -26,6 +26,7 @@ Lane = Annotated[str | None, typer.Option(help="Only of this lane.")]
 Cause = Annotated[list[str] | None, typer.Option("--reason", help="Only if they ended so; may be repeated.")]
 OlderThan = Annotated[str | None, typer.Option(metavar="DURATION", help="Only those that ended longer ago.")]
 Since = Annotated[str | None, typer.Option(metavar="DURATION", help="Only those that ended within so long.")]
+Every = Annotated[bool, typer.Option("--all", help="Without any other option: really all.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which ones.")]
 Why = Annotated[str, typer.Option(help="In words for others; it is recorded.")]
 
@@ -121,6 +122,7 @@ def replay(
         str | None, typer.Option(metavar="done|not_done", help="What became of `once` steps of unknown outcome.")
     ] = None,
     at_most: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    every: Every = False,
     dry_run: DryRun = False,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -133,7 +135,7 @@ def replay(
             parse_rate(rate)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--rate") from error
-    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since)
+    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since, every=every)
     with service(url, api_key) as client:
         _in_batches(
             "replayed",
@@ -156,13 +158,14 @@ def dismiss(
     reason: Cause = None,
     older_than: OlderThan = None,
     since: Since = None,
+    every: Every = False,
     dry_run: DryRun = False,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
 ) -> None:
     """Take dead letters off the list. They stay readable and can still be replayed."""
-    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since)
+    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since, every=every)
     with service(url, api_key) as client:
         _in_batches(
             "dismissed",
@@ -182,16 +185,14 @@ def purge(
     reason: Cause = None,
     older_than: OlderThan = None,
     since: Since = None,
-    every: Annotated[bool, typer.Option("--all", help="Without any other option: really all.")] = False,
+    every: Every = False,
     dry_run: DryRun = False,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
 ) -> None:
     """Delete dead letters for good, with their input, steps and history."""
-    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since)
-    if not which and not every:
-        raise typer.BadParameter("say which ones, by id or by option, or --all", param_hint="purge")
+    which = _which(run_ids, workflow, tenant, lane, reason, older_than, since, every=every)
     with service(url, api_key) as client:
         _in_batches(
             "purged",
@@ -209,13 +210,18 @@ def _which(
     reason: list[str] | None,
     older_than: str | None,
     since: str | None,
+    *,
+    every: bool,
 ) -> Any:
     _check_durations(older_than, since)
     named = {
         "ids": ids or None, "workflow": workflow, "tenant": tenant, "lane": lane, "reason": reason or None,
         "older_than": older_than, "since": since,
     }  # fmt: skip
-    return {name: value for name, value in named.items() if value is not None}
+    which: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if not which and not every:
+        raise typer.BadParameter("say which ones, by id or by option, or --all", param_hint="dead letters")
+    return which or {"all": True}
 
 
 def _check_durations(*texts: str | None) -> None:

@@ -129,6 +129,7 @@ class DeadWish(TypedDict, total=False):
     older_than: str | float | None
     since: str | float | None
     ids: Sequence[str] | None
+    all: bool
     limit: int | None
     after: str | None
     dry_run: bool

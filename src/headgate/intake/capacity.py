@@ -266,7 +266,7 @@ def _budget(settings: GateSettings, outlook: Outlook) -> dict[str, Any]:
     if budget.runs is not None:
         report["runs"] = {"limit": budget.runs, "used": running}
     if budget.memory is not None:
-        report["memory"] = {"limit": budget.memory, "used": round(outlook.pressure.memory * budget.memory)}
+        report["memory"] = {"limit": budget.memory, "used": outlook.resident_bytes()}
         report["memory"]["held"] = outlook.held.get(MEMORY, 0)
     if budget.tool_calls is not None:
         report["tool_calls"] = {"limit": budget.tool_calls, "held": outlook.held.get(TOOL_CALLS, 0)}

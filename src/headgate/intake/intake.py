@@ -386,8 +386,7 @@ class Intake:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))
 
     def _outlook_memory(self) -> float:
-        budget = self._outlook.settings.budget.memory or 0
-        return round(self._outlook.pressure.memory * budget)
+        return self._outlook.resident_bytes()
 
     def _unknown(self, name: str) -> str:
         known = sorted({*self._settings.workflows, *self._workflows()})

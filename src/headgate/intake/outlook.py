@@ -195,7 +195,7 @@ class Outlook:
             now_ms,
             queue=pressure.part(list(self._fills().values())),
             age=pressure.part(list(self._ages().values())),
-            memory=self._memory_fill(),
+            memory=pressure.part([self._memory_fill()]),
             resources=self._resource_pressure(),
         )
         before = self.pressure
@@ -324,6 +324,10 @@ class Outlook:
         if lane in settings.lanes and (longest := settings.lanes[lane].max_wait) is not None:
             return min(longest, max(ages))
         return max(ages)
+
+    def resident_bytes(self) -> int:
+        """Resident memory of this process, in bytes."""
+        return self._memory_bytes()
 
     def _memory_fill(self) -> float:
         budget = self.settings.budget.memory

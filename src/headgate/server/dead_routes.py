@@ -41,7 +41,8 @@ STALE = frozenset({Reason.QUEUE_EXPIRED.value, Reason.DEADLINE_PASSED.value, Rea
 BATCH_MAX = 500
 IDS_MAX = 300
 _CHANGES = 50
-_FILTER = ("workflow", "tenant", "lane", "reason", "older_than", "since", "ids", "limit", "after", "dry_run")
+_WHICH = ("workflow", "tenant", "lane", "reason", "older_than", "since", "ids")
+_FILTER = (*_WHICH, "all", "limit", "after", "dry_run")
 
 
 class DeadRoutes:
@@ -104,6 +105,7 @@ class DeadRoutes:
         gate = self._gate
         fields = await small_object(request, (*_FILTER, "include_expired", "assume", "rate"))
         wish = _Wish(fields, caller, now_ms=gate.clock.now_ms(), most=BATCH_MAX)
+        wish.check_that_it_chooses()
         stale = wish.flag("include_expired") or bool(wish.found.ids)
         assume = wish.one_of("assume", ("done", "not_done"))
         rate: Rate | None = wish.parsed("rate", parse_rate)
@@ -140,6 +142,7 @@ class DeadRoutes:
         gate = self._gate
         letters, now_ms = gate.store.dead_letters, gate.clock.now_ms()
         wish = _Wish(await small_object(request, (*_FILTER, "why")), caller, now_ms=now_ms, most=BATCH_MAX)
+        wish.check_that_it_chooses()
         why = wish.text("why") or ""
         if not why.strip():
             wish.mistake("why", "is required: say in words for others; it is recorded")
@@ -162,6 +165,8 @@ class _Batch:
     def __init__(self, wish: _Wish, runs: list[RunRecord]) -> None:
         self._wish, self._runs = wish, runs
         self.done: list[dict[str, str]] = []
+        found = {run.id for run in runs}
+        self._unknown = [] if wish.found.beyond else [run_id for run_id in wish.found.ids if run_id not in found]
         self._skipped: list[dict[str, str]] = []
         self._stopped: dict[str, Any] | None = None
 
@@ -185,10 +190,14 @@ class _Batch:
             "dry_run": self._wish.dry_run,
             "ids": [run.id for run in self._runs] if self._wish.dry_run else [],
             name: self.done,
-            "skipped": self._skipped,
+            "skipped": [*self._skipped, *map(_not_found, () if more else self._unknown)],
             "stopped": self._stopped,
             "next": last if more else None,
         }
+
+
+def _not_found(run_id: str) -> dict[str, str]:
+    return {"id": run_id, "reason": Reason.UNKNOWN_RUN.value, "detail": "there is no such dead letter to deal with"}
 
 
 class _Wish:
@@ -233,6 +242,13 @@ class _Wish:
         """
         if self._problems:
             raise InvalidRequest(self._problems)
+
+    def check_that_it_chooses(self) -> None:
+        """A batch acts on everything only if that is said, so that an empty list of ids is no disaster."""
+        if self._fields.get("ids") == []:
+            self.mistake("ids", "is empty; name at least one, or leave it out")
+        elif not self.flag("all") and all(self._fields.get(name) is None for name in _WHICH):
+            self.mistake("all", "nothing says which ones; all: true means every one")
 
     def flag(self, name: str) -> bool:
         value = self._fields.get(name)

@@ -88,7 +88,9 @@ def _raise_budget(
     if after == present:
         return run_by_id(tx, run_id)
     tx.run("raise_budget", seq, *after)
-    if state == RunState.SUSPENDED and reason == Reason.BUDGET_WAIT:
+    # One that waits for sub-runs may do so because they hold what it lacks of its budget.
+    if state == RunState.SUSPENDED and reason in (Reason.BUDGET_WAIT, Reason.CHILDREN_WAIT):
+        tx.run("drop_waits_of_parent", run_id)
         tx.run("put_back_in_line", seq, None, deadline_ms, crashes)
         tx.numbers.scopes(workflow, owner_tenant, lane).count(RunState.SUSPENDED, -1)
         line_up(tx, seq, workflow=workflow, tenant=owner_tenant, lane=lane)
