@@ -52,8 +52,8 @@ _ALL = (
     _spec("run_spawned", "A run spawned a sub-run, `child_id`. `depth`: generations below a run that was submitted.",
           *_WHOSE, "child_id", "child_workflow", "depth"),
     _spec("run_released", "A worker put a run back in line unharmed.", *_WHOSE, "reason", "term", decision=True),
-    _spec("run_preempted", "A run is asked to stop at its next step, to make room for one of `for_lane` that has waited "
-          "`waited_ms`. `count`: how many times this would be.",
+    _spec("run_preempted", "A run is asked to stop at its next step, to make room for one of `for_lane` that has "
+          "waited `waited_ms`. `count`: how many times this would be.",
           *_WHOSE, "reason", "for_lane", "waited_ms", "count", decision=True),
     _spec("run_rescued", "A run was taken back from a worker that vanished. `outcome`: the state it is in now.",
           *_WHOSE, "outcome", "reason", "crashes", decision=True),

@@ -10,8 +10,8 @@ started in all; the last gives the number of calls that the recent figures rest 
 Invariants: it begins only after one of its signs has been there for ``after_s`` without a break, with at least
 ``least_calls`` calls in the last minute (an open breaker is evidence enough); it ends only after every sign has been
 gone for as long. What is unknown is no sign: work that is held back makes no calls, so the figures of a minute run
-out and the rule ends by itself, which tries the dependency again. For the same reason a breaker that waits for a probe
-which nobody makes is no reason to go on, and after that it is no reason to begin before a call was made.
+out and the rule ends by itself, which tries the dependency again. For the same reason a breaker that waits for a
+probe which nobody makes is no reason to go on, and after that it is no reason to begin before a call was made.
 
 Trade-off: each process judges by the calls it makes itself, so a fleet holds back process by process.
 """

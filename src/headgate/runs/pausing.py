@@ -9,10 +9,10 @@ from headgate.runs.carrier import Carrier
 
 
 def stop_paused(carrier: Carrier, held: HeldBack) -> None:
-    """Ask runs to stop whose lane, workflow or tenant is paused so, and those no more whose pause has ended meanwhile.
+    """Ask runs to stop whose lane, workflow or tenant is paused so; withdraw it where the pause has ended meanwhile.
 
-    They go back in line unharmed; nothing is cancelled. A run that is asked to stop for another reason already is left
-    to that.
+    They go back in line unharmed; nothing is cancelled. A run that is asked to stop for another reason already is
+    left to that.
     """
     if carrier.leaving:
         return
