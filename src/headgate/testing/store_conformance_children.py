@@ -8,7 +8,7 @@ from headgate.model.decision import Admission, Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.policy.holds import Need
-from headgate.store.protocols import RunFilter, Spawn
+from headgate.store.protocols import Ceilings, RunFilter, Spawn
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_step
 
 
@@ -90,6 +90,18 @@ async def a_sub_run_takes_no_place_beside_its_parents(ground: Ground) -> None:
     assert await ground.store.holds.held() == await ground.store.holds.held_by_runs() == {"place": 1}
     await ground.finish(parent)
     assert await ground.store.holds.held() == await ground.store.holds.held_by_runs() == {}
+
+
+async def a_raise_wakes_a_run_that_waits_for_sub_runs(ground: Ground) -> None:
+    parent = await ground.started(budget_calls=1)
+    child = await _spawn(ground, parent)
+    assert await _wait(ground, parent, (child.id,))
+    raised = await ground.store.runs.raise_budget(parent.id, tenant=None, ceilings=Ceilings(calls=9))
+    assert raised is not None
+    assert raised.state is RunState.QUEUED
+    await ground.check_counters()
+    (first, second) = await ground.claim()
+    assert {first.run.id, second.run.id} == {parent.id, child.id}
 
 
 async def fan_out_and_the_whole_tree_are_bounded(ground: Ground) -> None:
@@ -288,6 +300,7 @@ CASES = (
     only_the_holder_of_a_wanted_parent_spawns,
     a_refused_sub_run_leaves_nothing_behind,
     a_sub_run_takes_no_place_beside_its_parents,
+    a_raise_wakes_a_run_that_waits_for_sub_runs,
     fan_out_and_the_whole_tree_are_bounded,
     what_is_below_ends_with_a_run,
     every_way_to_end_ends_what_is_below,
