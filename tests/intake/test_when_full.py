@@ -282,3 +282,17 @@ def test_paths_walk_lists_and_users_and_nothing_else() -> None:
 def test_settings_that_make_no_sense_are_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         DuplicateSettings(**given)
+
+
+def test_the_keys_of_what_collapsed_into_one_run_are_bounded(tmp_path: Path) -> None:
+    async def act(gate: Gate, clock: LoopClock, told: list[Event]) -> None:
+        first = await gate.submit("work", 1, idempotency_key="own")
+        for n in range(1000):
+            assert (await gate.submit("work", 1, idempotency_key=f"k{n}")).run.id == first.run.id
+        with pytest.raises(Rejected) as refused:
+            await gate.submit("work", 1, idempotency_key="one more")
+        assert refused.value.reason == Reason.DUPLICATE
+        assert (await gate.submit("work", 1, idempotency_key="k7")).run.id == first.run.id
+        assert (await gate.submit("work", 1)).run.id == first.run.id
+
+    play(tmp_path, act, workers=False, duplicates=DuplicateSettings(mode=Duplicates.COLLAPSE))

@@ -26,6 +26,9 @@ from headgate.store.sqlite.transaction import Transaction
 RETRY_FLOOR_MS = 1000
 """The store knows no rate of starts; whoever does replaces this with a better answer."""
 
+KEYS_AT_MOST = 1000
+"""Idempotency keys besides its own that are remembered for one run, into which others collapsed."""
+
 _QUEUED = RunState.QUEUED
 _ASSUMPTIONS = ("done", "not_done")
 
@@ -139,13 +142,17 @@ def _known(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
 
 def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusal:
     record, seq = run_of(row), row[RUN_WIDTH]
-    if offer.duplicates is Duplicates.COLLAPSE:
+    keyed = offer.idempotency_key is not None
+    # Answers without a limit must not write without one.
+    if offer.duplicates is Duplicates.COLLAPSE and not (
+        keyed and tx.row("has_collapsed_keys", seq, KEYS_AT_MOST - 1)
+    ):
         answer: Admission | Refusal
         if offer.debounce is None:
             answer = Admission(record, False, position_in(tx, record, seq, offer.ahead_of))
         else:
             answer = later.debounced_again(tx, offer, row, size_of(offer.input))
-        if offer.idempotency_key is not None and isinstance(answer, Admission):
+        if keyed and isinstance(answer, Admission):
             # Its caller may have lost this answer, and must get the same one also when the run has ended by then.
             tx.run("keep_collapsed_key", offer.tenant, offer.idempotency_key, seq, offer.body_hash)
         return answer

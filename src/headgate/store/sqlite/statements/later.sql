@@ -53,6 +53,10 @@ FROM runs WHERE seq = (SELECT k.run FROM collapsed_keys AS k WHERE k.tenant = ?1
 INSERT INTO collapsed_keys (tenant, key, run, body_hash) VALUES (?, ?, ?, ?)
 ON CONFLICT (tenant, key) DO NOTHING
 
+-- name: has_collapsed_keys
+-- run, more than so many
+SELECT 1 FROM collapsed_keys INDEXED BY collapsed_keys_by_run WHERE run = ?1 LIMIT 1 OFFSET ?2
+
 -- name: prune_collapsed_keys
 -- seqs (JSON)
 DELETE FROM collapsed_keys INDEXED BY collapsed_keys_by_run WHERE run IN (SELECT value FROM json_each(?1))
