@@ -45,6 +45,8 @@ async def _service(children: Children, plan: Plan, out: Path, provider: str | No
     home = out / "service"
     home.mkdir(exist_ok=True)
     port = free_port()
+    # Its own store: relative paths count from the configuration, where an earlier demo may have left runs.
+    env = {**env, "SUPPORT_STORE": f"sqlite:///{home.resolve()}/headgate.db"}
     process = await children.start(
         "headgate", ["-c", SERVE, "serve", "agent:gate", "--port", str(port)], env=env, cwd=home
     )
