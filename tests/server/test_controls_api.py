@@ -126,6 +126,7 @@ def test_the_record_says_who_what_and_why() -> None:
         ("budget", {"limit": 70, "reason": "x"}, ["target"]),
         ("lane:standard", {"max_age": "soon", "reason": "x"}, ["max_age"]),
         ("limit:few", {"model_tokens": "1/min", "reason": "x"}, ["model_tokens"]),
+        ("limit:few", {"limit": 1, "reason": "x"}, ["limit"]),
         ("resource:github", {"puase": True, "reason": "x"}, ["puase"]),
     ],
 )

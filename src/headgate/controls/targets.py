@@ -128,10 +128,16 @@ def _numbers(control: Control, what: str, settings: GateSettings) -> list[tuple[
     for name, top in (("share", 1.0), ("shed_at", 1.0), ("weight", 1000.0)):
         if name in given and not 0 < given[name] <= top:
             problems.append((name, f"must be above 0 and at most {top:g}"))
-    if what == "limit" and "model_tokens" in given:
+    if what == "limit":
         rule = next(one for one in settings.limits if one.name == control.target[6:].partition("@")[0])
-        if rule.amounts.model_tokens is None:
-            problems.append(("model_tokens", f"the limit {rule.name!r} does not count model tokens"))
+        counted = {
+            "model_tokens": ("model tokens", rule.amounts.model_tokens is not None),
+            "rate": ("anything over time", bool(rule.amounts.rates)),
+            "limit": ("unfinished runs", rule.amounts.concurrent is not None),
+        }
+        for name, (words, counts) in counted.items():
+            if name in given and not counts:
+                problems.append((name, f"the limit {rule.name!r} does not count {words}"))
     return problems
 
 

@@ -177,7 +177,7 @@ class Intake:
                 "fleet",
                 "the memory budget is used up",
                 limit=self._outlook.settings.budget.memory,
-                used=self._outlook_memory(),
+                used=self._outlook.resident_bytes(),
                 retry_after_ms=self._jitter(DRAIN_RETRY_MS),
                 unit="content-bytes",
             )
@@ -384,9 +384,6 @@ class Intake:
 
     def _jitter(self, wait_ms: int) -> int:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))
-
-    def _outlook_memory(self) -> float:
-        return self._outlook.resident_bytes()
 
     def _unknown(self, name: str) -> str:
         known = sorted({*self._settings.workflows, *self._workflows()})
