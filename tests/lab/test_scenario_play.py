@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.description import Scenario, parse_scenario
+from headgate.lab.scenario.facts import ResourceFacts
 from headgate.lab.scenario.play import Fate, Played, play, unlimited
 from headgate.lab.scenario.scores import max_min, score
 from headgate.lab.scenario.traffic import wishes, work_s
@@ -67,6 +69,15 @@ def test_the_ledger_agrees_with_the_fates(played: Played) -> None:
             assert all((fate.wish.number, place) in answered for place in needed)
         if not fate.admitted:
             assert not any(effect.run == fate.wish.number for effect in played.effects)
+
+
+def test_the_facts_agree_with_the_ledger_and_survive_json(played: Played) -> None:
+    for name, facts in played.facts.items():
+        assert facts.started == sum(effect.dependency == name for effect in played.effects)
+        assert facts.started == sum(facts.outcomes.values())
+        assert facts.asked >= facts.started
+        assert ResourceFacts.from_json(json.loads(json.dumps(facts.to_json()))).to_json() == facts.to_json()
+    assert sum(facts.retried for facts in played.facts.values()) > 0
 
 
 def test_no_limits_meet_the_same_wishes_and_do_worse(scenario: Scenario, played: Played) -> None:

@@ -19,6 +19,7 @@ from headgate.errors import HeadgateError
 from headgate.gate import Gate
 from headgate.lab.scenario.calls import Agent
 from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.facts import ResourceFacts, Tally
 from headgate.lab.scenario.traffic import Wish, wishes
 from headgate.lab.scenario.users import WORKFLOW, Asked, Users
 from headgate.lab.scenario.world import Effect, World
@@ -80,6 +81,8 @@ class Played:
     """Virtual seconds until all had ended."""
     event_hash: str = ""
     events: int = 0
+    facts: dict[str, ResourceFacts] = field(default_factory=dict, repr=False)
+    """What was asked of each resource; nothing where no gate was played."""
 
 
 def play(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
@@ -116,11 +119,13 @@ async def _play(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, see
     world = World(scenario, clock=clock, seed=seed)
     settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
     log, born_ms = EventLog(), clock.now_ms()
+    tally = Tally(born_ms)
     async with AsyncExitStack() as stack:
         gates = []
         for place in range(scenario.gates):
             gate = Gate(settings, clock=clock, rng=Random(f"{seed}/gate/{place}"), store_mode="inline")
             gate.bus.subscribe(log)
+            gate.bus.subscribe(tally)
             gate.workflow(WORKFLOW)(Agent(world).__call__)
             gates.append(await stack.enter_async_context(gate))
         users = Users(gates, clock, tries=scenario.users.tries)
@@ -140,6 +145,7 @@ async def _play(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, see
         seconds,
         log.hexdigest(),
         log.count,
+        tally.resources,
     )
 
 
