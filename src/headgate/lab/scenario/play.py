@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from headgate.gate import Gate
 from headgate.lab.scenario.calls import Agent
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import ResourceFacts, Tally
+from headgate.lab.scenario.timeline import Sight, Timeline, Watcher
 from headgate.lab.scenario.traffic import Wish, wishes
 from headgate.lab.scenario.users import WORKFLOW, Asked, Users
 from headgate.lab.scenario.world import Effect, World
@@ -55,6 +57,8 @@ class Fate:
     promised_p50_s: float | None = None
     promised_p90_s: float | None = None
     admitted_s: float | None = None
+    refused_s: tuple[float, ...] = ()
+    """When each refusal came."""
 
     @property
     def on_time(self) -> bool:
@@ -80,32 +84,38 @@ class Played:
     seconds: float
     """Virtual seconds until all had ended."""
     event_hash: str = ""
+    """Over all events of the bus; of policies without one, over all fates and the ledger."""
     events: int = 0
     facts: dict[str, ResourceFacts] = field(default_factory=dict, repr=False)
     """What was asked of each resource; nothing where no gate was played."""
+    timeline: Timeline = field(default=Timeline(), repr=False)
 
 
-def play(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
-    """With headgate, as the scenario configures it.
+Aside = Callable[[Sequence[Gate], LoopClock], Awaitable[None]]
+"""What goes on beside a play, for example an operator at work; it is cancelled when all runs have ended."""
+
+
+def play(scenario: Scenario, *, seed: int, without: Sequence[str] = (), aside: Aside | None = None) -> Played:
+    """With headgate, as the scenario configures it. ``without``: tenants that stay away.
 
     Raises:
         HeadgateError: accepted runs were left without an end.
     """
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     drawn = wishes(scenario, seed, without=without)
-    with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder, _collecting_rarely():
-        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder)))
+    with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder, collecting_rarely():
+        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside))
 
 
-def unlimited(scenario: Scenario, *, seed: int) -> Played:
+def unlimited(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
     """The same wishes with no limits: every run starts at once, every failure is repeated at once."""
-    drawn = wishes(scenario, seed)
-    with _collecting_rarely():
+    drawn = wishes(scenario, seed, without=without)
+    with collecting_rarely():
         return run_virtual(lambda clock: _unlimited(scenario, drawn, clock, seed))
 
 
 @contextmanager
-def _collecting_rarely() -> Iterator[None]:
+def collecting_rarely() -> Iterator[None]:
     """Look for cyclic garbage less often: a play makes many objects and few cycles, and the looks cost a tenth."""
     ordinary = gc.get_threshold()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -115,7 +125,9 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*ordinary)
 
 
-async def _play(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int, folder: Path) -> Played:
+async def _play(
+    scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int, folder: Path, aside: Aside | None
+) -> Played:
     world = World(scenario, clock=clock, seed=seed)
     settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
     log, born_ms = EventLog(), clock.now_ms()
@@ -129,24 +141,59 @@ async def _play(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, see
             gate.workflow(WORKFLOW)(Agent(world).__call__)
             gates.append(await stack.enter_async_context(gate))
         users = Users(gates, clock, tries=scenario.users.tries)
-        watch = asyncio.create_task(world.watch())
+        watcher = Watcher(list(scenario.dependencies), world.inflight, _sight_of(gates), now=clock.monotonic)
+        beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
+        if aside is not None:
+            beside.append(asyncio.ensure_future(aside(gates, clock)))
         await users.come(drawn)
         await _all_ended(gates[0], clock, scenario)
-        watch.cancel()
+        watcher.end()
+        for task in beside:
+            task.cancel()
         for run_id, asked in users.by_run.items():
             asked.run = await gates[0].store.runs.get(run_id)
         seconds = clock.monotonic()
+    fates = [_fate(asked, born_ms) for asked in users.asked]
+    timeline = watcher.timeline(fates, world.effects)
     return Played(
         scenario,
         seed,
-        [_fate(asked, born_ms) for asked in users.asked],
+        fates,
         world.effects,
-        {name: looks / max(1, world.looks) for name, looks in world.crowded.items()},
+        world.crowded_parts(),
         seconds,
         log.hexdigest(),
         log.count,
         tally.resources,
+        timeline,
     )
+
+
+def _sight_of(gates: Sequence[Gate]) -> Callable[[], Sight]:
+    def sight() -> Sight:
+        limits: dict[str, float] = {}
+        lined_up, oldest_s, pressure = 0, 0.0, 0.0
+        for gate in gates:
+            for name, one in gate.resources.statistics().items():
+                limits[name] = limits.get(name, 0) + one.limit
+                lined_up += one.waiting
+                oldest_s = max(oldest_s, one.oldest_wait_s)
+            pressure = max(pressure, gate.outlook.pressure.level)
+        return Sight(limits, lined_up, oldest_s, pressure)
+
+    return sight
+
+
+def ledger_hash(fates: Sequence[Fate], effects: Sequence[Effect]) -> str:
+    """SHA-256 over what became of every wish and everything that the dependencies were made to do."""
+    told = hashlib.sha256()
+    for fate in fates:
+        ended = (fate.admitted_s, fate.started_s, fate.finished_s, fate.reason, fate.refused_s, fate.returns)
+        told.update(f"{fate.wish.number} {fate.tries} {ended}\n".encode())
+    for effect in effects:
+        told.update(f"{effect.run} {effect.place} {effect.dependency} {effect.began_s!r} ".encode())
+        told.update(f"{effect.status} {effect.code} {effect.spent_s!r} {effect.ended_s!r}\n".encode())
+    return told.hexdigest()
 
 
 async def _all_ended(gate: Gate, clock: LoopClock, scenario: Scenario) -> None:
@@ -168,6 +215,7 @@ def _fate(asked: Asked, born_ms: int) -> Fate:
             refusals=tuple(asked.refusals),
             reason=last,
             returns=asked.returns,
+            refused_s=tuple(asked.refused_s),
         )
     return Fate(
         asked.wish,
@@ -186,13 +234,16 @@ def _fate(asked: Asked, born_ms: int) -> Fate:
         promised_p50_s=promise.finish_p50_s,
         promised_p90_s=promise.finish_p90_s,
         admitted_s=promise.at_s,
+        refused_s=tuple(asked.refused_s),
     )
 
 
 async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int) -> Played:
     world = World(scenario, clock=clock, seed=seed)
     control = Unlimited({WORKFLOW: Agent(world).__call__}, clock=clock, rng=Random(f"{seed}/control"))
-    watch, born_ms, records = asyncio.create_task(world.watch()), clock.now_ms(), []
+    watcher = Watcher(list(scenario.dependencies), world.inflight, Sight, now=clock.monotonic)
+    beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
+    born_ms, records = clock.now_ms(), []
     for wish in drawn:
         await asyncio.sleep(max(0.0, wish.at_s - clock.monotonic()))
         ticket = {"number": wish.number, "plan": [call.as_json() for call in wish.plan]}
@@ -201,7 +252,9 @@ async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock
     while control.running and clock.monotonic() < until_s:  # noqa: ASYNC110  the control tells nobody of its ends
         await asyncio.sleep(LOOK_S)
     await control.stop()
-    watch.cancel()
+    watcher.end()
+    for task in beside:
+        task.cancel()
     fates = [
         Fate(
             wish,
@@ -215,5 +268,15 @@ async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock
         )
         for wish, record in zip(drawn, records, strict=True)
     ]
-    crowded = {name: looks / max(1, world.looks) for name, looks in world.crowded.items()}
-    return Played(scenario, seed, fates, world.effects, crowded, clock.monotonic())
+    told, timeline = ledger_hash(fates, world.effects), watcher.timeline(fates, world.effects)
+    return Played(
+        scenario,
+        seed,
+        fates,
+        world.effects,
+        world.crowded_parts(),
+        clock.monotonic(),
+        told,
+        len(world.effects),
+        timeline=timeline,
+    )

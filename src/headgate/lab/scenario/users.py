@@ -36,6 +36,8 @@ class Asked:
     wish: Wish
     tries: int = 0
     refusals: list[str] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+    """When each of them came."""
     returns: int = 0
     """Times somebody came back when told to …"""
     returns_admitted: int = 0
@@ -85,6 +87,7 @@ class Users:
                 )
             except Rejected as refusal:
                 asked.refusals.append(str(refusal.reason))
+                asked.refused_s.append(self._clock.monotonic())
                 wait_s = self._comes_back_in(wish, refusal.retry_after_s, left_s)
                 if wait_s is None:
                     return

@@ -106,6 +106,10 @@ class World:
                 if pool.inflight > CROWDED * pool.spec.parallel * weather.capacity:
                     self.crowded[name] += 1
 
+    def crowded_parts(self) -> dict[str, float]:
+        """Part of the looks at which each dependency was past its knee."""
+        return {name: looks / max(1, self.looks) for name, looks in self.crowded.items()}
+
     async def _make(self, call: Call, run: int, place: int) -> Answer:
         effect = Effect(run, place, call.model, self._clock.monotonic())
         self.effects.append(effect)

@@ -1,0 +1,1 @@
+"""Policies side by side: `contestants` is who takes part, `compare` plays the same wishes with each of them."""

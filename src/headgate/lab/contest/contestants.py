@@ -1,0 +1,38 @@
+"""Who takes part in a comparison: every way of handling load that can play a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.play import Played, play, unlimited
+
+
+class Play(Protocol):
+    """Plays a scenario with one policy."""
+
+    def __call__(self, scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
+        """``without``: tenants that stay away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One policy."""
+
+    name: str
+    """In kebab-case."""
+    title: str
+    """For tables and pictures."""
+    play: Play
+
+
+def contestants() -> dict[str, Contestant]:
+    """All of them by name, always in the same order."""
+    found = (
+        Contestant("none", "no limits, three immediate retries", unlimited),
+        Contestant("headgate", "headgate", play),
+    )
+    return {one.name: one for one in found}
