@@ -1,0 +1,1 @@
+"""Sensible settings for somebody's own traffic: a small declared space, searched by plays, told as a diff."""
