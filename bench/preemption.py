@@ -122,7 +122,7 @@ class World:
         self._names += 1
         worker = Worker(
             self.store, self.registry, self.resources, self.settings, clock=self.clock, rng=self.rng, bus=self.bus,
-            owner=f"w{self._names}", pressure=lambda: 0.0,
+            owner=f"w{self._names}", pressure=lambda _workflow: 0.0,
         )  # fmt: skip
         self.workers.append(worker)
         await worker.start()

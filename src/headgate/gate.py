@@ -201,7 +201,7 @@ class Gate:
                 rng=self._rng,
                 bus=self.bus,
                 owner=self.owner,
-                pressure=lambda: self.outlook.pressure.intake,
+                pressure=self.outlook.pressure_on,
                 profile=self.estimates.profile,
                 held_back=lambda: self.controls.in_force.held_back,
                 effective=lambda: self.controls.settings,

@@ -63,6 +63,14 @@ def test_a_sick_resource_moves_ladders_but_not_the_door() -> None:
     assert (sick.level, sick.intake) == (1.0, 0.0)
 
 
+def test_each_of_many_rises_at_once_falls_slowly_and_is_forgotten() -> None:
+    high = pressure.follow_each({}, {"tiny": 1.2, "other": 0.5, "idle": 0.0}, elapsed_s=1)
+    assert high == {"tiny": 1.0, "other": 0.5}
+    later = pressure.follow_each(high, {"other": 0.9}, elapsed_s=1)
+    assert later == {"tiny": pytest.approx(0.9), "other": 0.9}
+    assert pressure.follow_each(later, {}, elapsed_s=60) == {}
+
+
 def test_shedding_has_hysteresis() -> None:
     assert not pressure.shedding(False, 0.84, shed_at=0.85)
     assert pressure.shedding(False, 0.85, shed_at=0.85)

@@ -66,7 +66,7 @@ class Bench:
             rng=self.rng,
             bus=self.bus,
             owner=owner,
-            pressure=lambda: self.pressure,
+            pressure=lambda _workflow: self.pressure,
         )
         self.workers.append(worker)
         await worker.start()

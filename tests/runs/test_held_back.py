@@ -67,7 +67,7 @@ def test_a_worker_waits_while_its_work_is_paused_and_goes_on_when_it_is_poked(tm
         place.workflow(_job)
         worker = Worker(
             place.store, place.registry, place.resources, place.settings, clock=place.clock, rng=place.rng,
-            bus=place.bus, owner="w1", pressure=lambda: 0.0, held_back=lambda: held,
+            bus=place.bus, owner="w1", pressure=lambda _workflow: 0.0, held_back=lambda: held,
         )  # fmt: skip
         place.workers.append(worker)
         await worker.start()

@@ -184,7 +184,10 @@ class Intake:
         if rules.workflow.asks and (behind := self._outlook.people.refusal(rules.workflow.asks)) is not None:
             wait_ms = self._outlook.come_back_ms(behind.scope, self._outlook.people.rate(behind.scope))
             return replace(behind, retry_after_ms=wait_ms)
-        return self._outlook.shed(rules.lane, wanted.tenant, rules.workflow.cost, spawned=wanted.spawn is not None)
+        spawned = wanted.spawn is not None
+        return self._outlook.shed(
+            rules.lane, wanted.tenant, rules.workflow.cost, workflow=wanted.workflow, spawned=spawned
+        )
 
     def _offer(self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None) -> RunOffer:
         workflow = rules.workflow

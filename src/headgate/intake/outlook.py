@@ -21,6 +21,7 @@ from headgate.intake.estimates import Estimates
 from headgate.intake.forecast import Forecaster
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.people import PeopleOutlook
+from headgate.intake.queue_pressure import QueuePressure
 from headgate.intake.shedding import Shedder, overload
 from headgate.model.cost import Evidence
 from headgate.model.decision import Refusal
@@ -69,6 +70,7 @@ class Outlook:
         self.overview: Overview = EMPTY
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
+        self.queues = QueuePressure(settings)
         self.shedding = False
         self.shedder = Shedder(settings)
         self.held: Mapping[str, int] = {}
@@ -190,10 +192,15 @@ class Outlook:
         now_ms = self._clock.now_ms()
         return {lane: max(0, now_ms - since) / 1000 for lane, since in self.overview.oldest_ms.items()}
 
+    def pressure_on(self, workflow: str) -> float:
+        """What presses on runs of a workflow, 0..1: the fleet's queues, age and memory, and its own queue."""
+        return max(self.pressure.intake, self.queues.own.get(workflow, 0.0))
+
     def _follow(self, now_ms: int) -> None:
+        self.queues.follow(self._fills(), now_ms=now_ms, shed_at=self.settings.shed_at)
         sample = Pressure(
             now_ms,
-            queue=pressure.part(list(self._fills().values())),
+            queue=self._queue_fill(),
             age=pressure.part(list(self._ages().values())),
             memory=pressure.part([self._memory_fill()]),
             resources=self._resource_pressure(),
@@ -217,15 +224,21 @@ class Outlook:
             now_ms=now_ms,
         )
 
-    def shed(self, lane: str, tenant: str, cost: float, *, spawned: bool = False) -> Refusal | None:
-        """The refusal of a run of this lane and tenant, if what the fleet can carry now goes to others. Sub-runs of
-        what was taken in are refused with their lane only, not by the cursor."""
+    def shed(
+        self, lane: str, tenant: str, cost: float, *, workflow: str = "", spawned: bool = False
+    ) -> Refusal | None:
+        """The refusal of a run of this lane, tenant and workflow, if what the fleet can carry now goes to others.
+        Sub-runs of what was taken in are refused with their lane or queue only, not by the cursor."""
         settings, now_ms, shedder = self.settings, self._clock.now_ms(), self.shedder
         sheddable = lane in settings.lanes and settings.lanes[lane].sheddable
         if not spawned:
             shedder.offer(lane, cost)
+        scope, rate = f"lane:{lane}", self.rate(lane=lane)
         if sheddable and self.shedding:
             detail, used = "sheddable lanes are refused while pressure is high", self.pressure.intake
+        elif sheddable and workflow in self.queues.shedding:
+            scope, rate = f"workflow:{workflow}", self.rate(workflow=workflow)
+            detail, used = "sheddable runs are refused while the queue is nearly full", self.queues.own[workflow]
         elif not spawned and shedder.refuses(lane, tenant, now_ms=now_ms):
             part = shedder.parts[lane]
             detail = f"{part:.0%} of the tenants in this lane are refused for now, because {shedder.overload.why}"
@@ -234,12 +247,12 @@ class Outlook:
             return None
         return Refusal(
             Reason.SHED,
-            f"lane:{lane}",
+            scope,
             detail,
             limit=settings.shed_at,
             used=round(used, 3),
             unit="pressure",
-            retry_after_ms=self.come_back_ms(f"shed:{lane}", self.rate(lane=lane)),
+            retry_after_ms=self.come_back_ms(f"shed:{scope}", rate),
         )
 
     def admitted_part(self, lane: str) -> float:
@@ -257,8 +270,8 @@ class Outlook:
         return self.shedder.overload.why if self.shedder.parts.get(lane) else None
 
     def parts(self, resources: Mapping[str, ResourceStatistics]) -> list[tuple[str, float]]:
-        """What presses (a queue, the age in a lane, the memory, a resource) and how much, the most first."""
-        found = {f"queue of workflow:{name}": fill for name, fill in self._fills().items()}
+        """What presses on all (queues, the age in a lane, the memory, a resource) and how much, the most first."""
+        found = {"queues": self._queue_fill()}
         found |= {f"age in lane:{lane}": age for lane, age in self._ages().items()}
         found |= {f"resource:{name}": one.pressure for name, one in resources.items()}
         found["memory"] = self._memory_fill()
@@ -298,24 +311,17 @@ class Outlook:
         )
 
     def _fills(self) -> Mapping[str, float]:
-        """How full the queues of workflows are that somebody works on."""
-        pauses = self.in_force.pauses
-        return {
-            queue.workflow: self._fill(queue)
-            for queue in self.overview.queues
-            if queue.workflow and f"workflow:{queue.workflow}" not in pauses
-        }
+        return self.queues.fills(self.overview.queues, self.in_force)
+
+    def _queue_fill(self) -> float:
+        most = self.settings.budget.waiting
+        return self.queues.fleet(self.overview.queues, self.in_force, waiting_at_most=most)
 
     def _ages(self) -> Mapping[str, float]:
         """Lane → part of its patience that its oldest run has waited, for lanes that somebody works on."""
         return {
             lane: age / self._patience(lane) for lane, age in self.oldest_age_s().items() if not self._is_paused(lane)
         }
-
-    def _fill(self, queue: QueueState) -> float:
-        settings = self._settings.workflows.get(queue.workflow)
-        declared = settings.queue.depth if settings else 1000
-        return queue.depth / self.in_force.depth(queue.workflow, declared)
 
     def _patience(self, lane: str) -> float:
         """The longest wait any run of the lane is allowed, in seconds."""

@@ -2,20 +2,22 @@
 
 Decides: the pressure that sheds sheddable lanes at intake and moves runs down their degrade ladders.
 
-Inputs: the fullest run queue, the oldest waiting run against its lane's patience, resident memory against its
-budget, and the most pressed resource. The level is the largest of them; it rises at once and falls by at most a
-tenth of itself per second, so that a ladder driven by it does not flutter.
+Inputs: how much of the room in all run queues is taken, the oldest waiting run against its lane's patience, resident
+memory against its budget, and the most pressed resource. The level is the largest of them; it rises at once and falls
+by at most a tenth of itself per second, so that a ladder driven by it does not flutter.
 
-Trade-off: one number for the whole fleet. Ladders look at the resources that they spare; shedding at intake
-therefore looks at queues, age and memory only.
+What is full for one workflow presses on that workflow only: its own queue, and the resources that it calls, which its
+ladder looks at. Shedding at intake therefore looks at queues, age and memory only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 FALL_PER_S = 0.1
+GONE = 0.01
+"""What has fallen below this is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,13 @@ def follow(before: Pressure, sample: Pressure) -> Pressure:
         max(sample.memory, before.memory * keep),
         max(sample.resources, before.resources * keep),
     )
+
+
+def follow_each(before: Mapping[str, float], sample: Mapping[str, float], *, elapsed_s: float) -> dict[str, float]:
+    """The same for one number (0..1) each of many; those that have fallen to nothing are left out."""
+    keep = (1 - FALL_PER_S) ** min(max(0.0, elapsed_s), 600.0)
+    levels = {name: max(part([sample.get(name, 0.0)]), before.get(name, 0.0) * keep) for name in {*before, *sample}}
+    return {name: level for name, level in levels.items() if level >= GONE}
 
 
 def shedding(before: bool, level: float, *, shed_at: float, margin: float = 0.1) -> bool:

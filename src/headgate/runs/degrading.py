@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from headgate.clock import Clock
@@ -88,6 +89,7 @@ class Ladder:
     def __init__(
         self, rungs: tuple[degrade.Rung, ...], pressure: Callable[[], float], watch: ResourceWatch | None
     ) -> None:
+        """``pressure``: on the workflow, in 0..1, apart from that of the resources it calls."""
         self._rungs = degrade.in_order(rungs)
         self._pressure, self._watch = pressure, watch
         self._taken: frozenset[int] = frozenset()
@@ -110,8 +112,8 @@ class Ladder:
 
     def pressed(self) -> frozenset[int]:
         """The rungs that pressure has taken: one that replaces models goes by the pressure of those models, any other
-        by that of whatever the workflow calls, and all of them by that of the fleet. So a resource in trouble moves
-        only the ladders of those who use it."""
+        by that of whatever the workflow calls, and all of them by that of the fleet and of the workflow's own queue.
+        So a resource in trouble moves only the ladders of those who use it, and a full queue only its own."""
         fleet, watch = self._pressure(), self._watch
         if watch is None:
             pressures = [fleet] * len(self._rungs)
@@ -133,13 +135,13 @@ class Ladders:
     def __init__(
         self,
         workflows: Mapping[str, WorkflowSettings],
-        pressure: Callable[[], float],
+        pressure: Callable[[str], float],
         watch: ResourceWatch | None = None,
     ) -> None:
-        """``pressure``: the fleet's, in 0..1; ``watch``: that of single resources."""
+        """``pressure``: on a workflow, in 0..1; ``watch``: that of single resources."""
         self.pressure, self.watch = pressure, watch
-        self._ladders = {name: Ladder(one.degrade, pressure, watch) for name, one in workflows.items()}
-        self._none = Ladder((), pressure, None)
+        self._ladders = {name: Ladder(one.degrade, partial(pressure, name), watch) for name, one in workflows.items()}
+        self._none = Ladder((), partial(pressure, ""), None)
 
     def of(self, workflow: str) -> Ladder:
         """That workflow's ladder, which may be empty."""

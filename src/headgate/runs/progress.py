@@ -194,7 +194,7 @@ class Progress:
                 what=what.what,
                 old=what.before,
                 new=what.after,
-                pressure=equipment.ladders.pressure(),
+                pressure=equipment.ladders.pressure(self.attempt.run.workflow),
             )
 
 

@@ -102,17 +102,17 @@ class Worker:
         rng: Random,
         bus: EventBus,
         owner: str,
-        pressure: Callable[[], float],
+        pressure: Callable[[str], float],
         held_back: Callable[[], HeldBack] = nothing_held,
         effective: Callable[[], GateSettings] | None = None,
         door: Door | None = None,
         profile: Callable[[str], Profile | None] = lambda workflow: None,
         pool: SlotPool | None = None,
     ) -> None:
-        """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1): the fleet's, moves degrade
-        ladders; ``held_back`` and ``effective`` (the settings in force) are looked at before every claim (`poke` when
-        they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where known;
-        ``pool``: only these lanes and slots, instead of all."""
+        """``owner`` names this worker in leases and must be unique; ``pressure`` (0..1): on a workflow, moves
+        degrade ladders; ``held_back`` and ``effective`` (the settings in force) are looked at before every claim
+        (`poke` when they change); sub-runs come in through ``door``; ``profile``: what runs of a workflow take, where
+        known; ``pool``: only these lanes and slots, instead of all."""
         self.owner = owner
         self._store, self._registry, self._settings = store, registry, settings
         self._clock, self._rng, self._bus = clock, rng, bus
