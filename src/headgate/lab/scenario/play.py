@@ -23,7 +23,7 @@ from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import ResourceFacts, Tally
 from headgate.lab.scenario.timeline import Sight, Timeline, Watcher
 from headgate.lab.scenario.traffic import Wish, wishes
-from headgate.lab.scenario.users import WORKFLOW, Asked, Users
+from headgate.lab.scenario.users import WORKFLOW, Asked, GateDesk, Users
 from headgate.lab.scenario.world import Effect, World
 from headgate.lab.surge import SHARED_MEMORY, EventLog
 from headgate.lab.unlimited import Unlimited
@@ -95,8 +95,16 @@ Aside = Callable[[Sequence[Gate], LoopClock], Awaitable[None]]
 """What goes on beside a play, for example an operator at work; it is cancelled when all runs have ended."""
 
 
-def play(scenario: Scenario, *, seed: int, without: Sequence[str] = (), aside: Aside | None = None) -> Played:
-    """With headgate, as the scenario configures it. ``without``: tenants that stay away.
+def play(
+    scenario: Scenario,
+    *,
+    seed: int,
+    without: Sequence[str] = (),
+    aside: Aside | None = None,
+    one_lane: bool = False,
+) -> Played:
+    """With headgate, as the scenario configures it. ``without``: tenants that stay away; ``one_lane``: users name no
+    lane.
 
     Raises:
         HeadgateError: accepted runs were left without an end.
@@ -104,7 +112,7 @@ def play(scenario: Scenario, *, seed: int, without: Sequence[str] = (), aside: A
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     drawn = wishes(scenario, seed, without=without)
     with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder, collecting_rarely():
-        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside))
+        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside, one_lane))
 
 
 def unlimited(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
@@ -126,7 +134,13 @@ def collecting_rarely() -> Iterator[None]:
 
 
 async def _play(
-    scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int, folder: Path, aside: Aside | None
+    scenario: Scenario,
+    drawn: Sequence[Wish],
+    clock: LoopClock,
+    seed: int,
+    folder: Path,
+    aside: Aside | None,
+    one_lane: bool,
 ) -> Played:
     world = World(scenario, clock=clock, seed=seed)
     settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
@@ -140,7 +154,8 @@ async def _play(
             gate.bus.subscribe(tally)
             gate.workflow(WORKFLOW)(Agent(world).__call__)
             gates.append(await stack.enter_async_context(gate))
-        users = Users(gates, clock, tries=scenario.users.tries)
+        desks = [GateDesk(gate, clock, one_lane=one_lane) for gate in gates]
+        users = Users(desks, clock, tries=scenario.users.tries)
         watcher = Watcher(list(scenario.dependencies), world.inflight, _sight_of(gates), now=clock.monotonic)
         beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
         if aside is not None:

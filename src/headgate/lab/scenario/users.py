@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from headgate.clock import Clock
 from headgate.errors import Rejected
@@ -17,6 +18,8 @@ WORKFLOW = "agent"
 RUDE_EVERY_S = 1.0
 SOON_S = 0.5
 """What a polite client waits for at least, and how late after the told moment it asks again counts as on it."""
+BACKOFF_S = 1.0
+"""A polite client that was told no moment comes back after this, then twice this, and so on, as SDKs do."""
 
 
 @dataclass(slots=True)
@@ -49,11 +52,64 @@ class Asked:
     """The run as it ended."""
 
 
-class Users:
-    """Everybody who asks the gates of one play."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The service took the run in."""
 
-    def __init__(self, gates: Sequence[Gate], clock: Clock, *, tries: int) -> None:
-        self._gates = gates
+    run_id: str
+    promise: Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """The service turned the run away."""
+
+    reason: str
+    retry_after_s: float | None = None
+    """When to come back, if it tells."""
+    final: bool = False
+    """It says that coming back is of no use."""
+
+
+class Desk(Protocol):
+    """Where people ask: one process of some service."""
+
+    async def ask(self, wish: Wish, ticket: dict[str, Any], left_s: float) -> Taken | Turned:
+        """Somebody wants ``wish`` within ``left_s`` seconds."""
+        ...
+
+    async def leave(self, run_id: str) -> None:
+        """Its user went away."""
+        ...
+
+
+class GateDesk:
+    """A gate, as its users see it. With ``one_lane`` nobody names a lane, and all runs go to the workflow's."""
+
+    def __init__(self, gate: Gate, clock: Clock, *, one_lane: bool = False) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._one_lane = one_lane
+
+    async def ask(self, wish: Wish, ticket: dict[str, Any], left_s: float) -> Taken | Turned:
+        lane = None if self._one_lane else wish.lane
+        try:
+            admission = await self._gate.submit(
+                WORKFLOW, ticket, tenant=wish.tenant, user=wish.user, lane=lane, deadline_s=left_s
+            )
+        except Rejected as refusal:
+            return Turned(str(refusal.reason), refusal.retry_after_s, final=refusal.retry_after_s is None)
+        return Taken(admission.run.id, promise_of(admission, self._clock.monotonic()))
+
+    async def leave(self, run_id: str) -> None:
+        await self._gate.cancel(run_id, detail="the user went away")
+
+
+class Users:
+    """Everybody who asks at the desks of one play, in turn."""
+
+    def __init__(self, desks: Sequence[Desk], clock: Clock, *, tries: int) -> None:
+        self._desks = desks
         self._clock = clock
         self._tries = tries
         self._turn = 0
@@ -75,45 +131,44 @@ class Users:
         wish = asked.wish
         until_s = wish.at_s + wish.deadline_s
         ticket = {"number": wish.number, "plan": [call.as_json() for call in wish.plan]}
-        came_back = False
+        was_told = False
         while asked.tries <= self._tries and (left_s := until_s - self._clock.monotonic()) > 0:
-            gate = self._gates[self._turn % len(self._gates)]
+            desk = self._desks[self._turn % len(self._desks)]
             self._turn += 1
             asked.tries += 1
-            asked.returns += came_back
-            try:
-                admission = await gate.submit(
-                    WORKFLOW, ticket, tenant=wish.tenant, user=wish.user, lane=wish.lane, deadline_s=left_s
-                )
-            except Rejected as refusal:
-                asked.refusals.append(str(refusal.reason))
+            asked.returns += was_told
+            answer = await desk.ask(wish, ticket, left_s)
+            if isinstance(answer, Turned):
+                asked.refusals.append(answer.reason)
                 asked.refused_s.append(self._clock.monotonic())
-                wait_s = self._comes_back_in(wish, refusal.retry_after_s, left_s)
+                wait_s = self._comes_back_in(asked, answer, left_s)
                 if wait_s is None:
                     return
                 await asyncio.sleep(wait_s)
-                came_back = wish.manner == "polite"
+                was_told = wish.manner == "polite" and answer.retry_after_s is not None
             else:
-                asked.returns_admitted += came_back
-                asked.run_id = admission.run.id
-                asked.promise = promise_of(admission, self._clock.monotonic())
-                self.by_run[admission.run.id] = asked
+                asked.returns_admitted += was_told
+                asked.run_id = answer.run_id
+                asked.promise = answer.promise
+                self.by_run[answer.run_id] = asked
                 if wish.leaves_after_s is not None:
-                    await self._leave(asked, gate, wish.leaves_after_s)
+                    await self._leave(asked, desk, wish.leaves_after_s)
                 return
 
-    def _comes_back_in(self, wish: Wish, told_s: float | None, left_s: float) -> float | None:
-        if wish.manner == "rude":
+    def _comes_back_in(self, asked: Asked, answer: Turned, left_s: float) -> float | None:
+        if asked.wish.manner == "rude":
             return RUDE_EVERY_S
-        if wish.manner == "polite" and told_s is not None and told_s < left_s:
-            return max(SOON_S, told_s)
+        if asked.wish.manner == "polite" and not answer.final:
+            told_s = answer.retry_after_s
+            wait_s = BACKOFF_S * 2.0 ** (asked.tries - 1) if told_s is None else told_s
+            return max(SOON_S, wait_s) if wait_s < left_s else None
         return None
 
-    async def _leave(self, asked: Asked, gate: Gate, after_s: float) -> None:
+    async def _leave(self, asked: Asked, desk: Desk, after_s: float) -> None:
         await asyncio.sleep(after_s)
         if asked.run is None and asked.run_id is not None:
             asked.went_away = True
-            await gate.cancel(asked.run_id, detail="the user went away")
+            await desk.leave(asked.run_id)
 
 
 def promise_of(admission: Admission, now_s: float) -> Promise:
