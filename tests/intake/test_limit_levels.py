@@ -280,3 +280,36 @@ def test_a_hint_is_a_number_above_zero(tmp_path: Path, amount: Any) -> None:
             await door.submit(**hint(calls=amount))
 
     at_door(tmp_path, with_limits(""), act)
+
+
+def test_a_refusal_names_its_rule_and_answers_list_places_too(tmp_path: Path) -> None:
+    async def act(door: Door) -> None:
+        first = await door.yes(tenant="a")
+        uses = [(use.rule, use.name, use.limit, use.remaining, use.window_s) for use in first.limits if use.rule]
+        assert sorted(uses) == [("limits[1]", "tenant:a", 5, 4, None), ("steady", "tenant:a", 1, 0, 3600)]
+        refusal = await door.no(tenant="a")
+        assert (refusal.reason, refusal.scope, refusal.rule) == (Reason.RATE_LIMITED, "tenant:a", "steady")
+
+    rules = "{name: steady, per: tenant, runs: 1/h}, {per: tenant, concurrent: 5}"
+    at_door(tmp_path, with_limits(f"limits: [{rules}]"), act)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_rules_for_the_same_runs_the_smaller_refuses_and_what_is_tried_is_told(
+    tmp_path: Path, turned: bool
+) -> None:
+    async def act(door: Door) -> None:
+        await door.yes(tenant="a")
+        second = await door.yes(tenant="a")
+        assert second.shadowed == ("tenant:a",)
+        refusal = await door.no(tenant="a")
+        assert (refusal.reason, refusal.rule, refusal.limit, refusal.used) == (Reason.CONCURRENCY, "small", 2, 2)
+        await door.yes(tenant="b")
+
+    rules = [
+        "{name: large, per: tenant, concurrent: 3}",
+        "{name: tried, per: tenant, concurrent: 1, mode: shadow}",
+        "{name: small, per: tenant, concurrent: 2}",
+    ]
+    rules = rules[::-1] if turned else rules
+    at_door(tmp_path, with_limits(f"limits: [{', '.join(rules)}]"), act)

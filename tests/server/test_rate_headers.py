@@ -72,7 +72,7 @@ def test_the_tightest_limit_is_reported_and_all_policies() -> None:
     )
     assert headers[b"ratelimit"] == b'"b";r=1'
     assert headers[b"ratelimit-policy"] == (
-        b'"a";q=100;qu="requests";w=60, "b";q=10;qu="concurrent-requests", "c";q=1000;qu="content-bytes"'
+        b'"a";q=100;qu="requests";w=60, "b";q=10;qu="concurrent-requests", "c/content-bytes";q=1000;qu="content-bytes"'
     )
     assert limit_headers(()) == []
 
@@ -84,3 +84,25 @@ def test_any_name_makes_a_valid_header(name: str) -> None:
         assert text.isprintable()
         assert text.count('"') in (2, 4)
         assert "\\" not in text
+
+
+def test_limits_of_the_same_scope_have_names_of_their_own_and_the_tightest_is_among_the_policies() -> None:
+    limits = [
+        LimitUse("tenant:acme", 50, 49, "runs", None, None),
+        LimitUse("tenant:acme", 10, 9, "runs", 60.0, 5, "steady"),
+        LimitUse("tenant:acme", 4, 3, "runs", None, None, "steady"),
+        LimitUse("tenant:acme", 1000, 900, "model_tokens", 60.0, 5, "steady"),
+        *(LimitUse(f"user:{n}", 100, 90, "runs", 60.0, 5, f"limits[{n}]") for n in range(8)),
+        LimitUse("fleet", 2, 1, "runs", None, None),
+    ]
+    headers = dict(limit_headers(tuple(limits)))
+    names = [policy.split(";")[0] for policy in headers[b"ratelimit-policy"].decode().split(", ")]
+    assert len(names) == len(set(names)) == 8
+    assert names[:4] == [
+        '"tenant:acme"',
+        '"tenant:acme/steady"',
+        '"tenant:acme/steady/concurrent"',
+        '"tenant:acme/steady/model_tokens"',
+    ]
+    assert headers[b"ratelimit"] == b'"fleet";r=1'
+    assert names[-1] == '"fleet"'

@@ -87,9 +87,10 @@ def test_a_used_up_rate_names_its_window() -> None:
             assert (await service.submit("report", user="ann")).status_code == 202
         response = await service.submit("report", user="ann")
         problem = _problem(response, 429, "rate_limited")
-        assert problem["scope"] == "user:ann"
+        assert (problem["scope"], problem["rule"]) == ("user:ann", "limits[0]")
+        assert problem["violated-policies"] == ["user:ann/limits[0]"]
         assert 30_000 <= problem["retry_after_ms"] <= 37_500
-        assert response.headers["ratelimit-policy"] == '"user:ann";q=2;qu="requests";w=60'
+        assert response.headers["ratelimit-policy"] == '"user:ann/limits[0]";q=2;qu="requests";w=60'
         assert (await service.submit("report", user="bob")).status_code == 202
 
     with_service(act)

@@ -74,7 +74,7 @@ def show(report: Mapping[str, Any]) -> None:
     rows = [*(_limit(one) for one in report["limits"]), *_budget(report["budget"])]
     if rows:
         print()
-        table(("LIMIT", "OF", "UP TO", "USED", "MODE"), rows, empty="")
+        table(("LIMIT", "PER", "OF", "UP TO", "USED", "MODE"), rows, empty="")
     if report["shadow"]:
         print()
         table(
@@ -139,7 +139,7 @@ def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:
     if "concurrent" in one:
         rates.append(f"{one['concurrent']} unfinished")
     per = one["per"] if isinstance(one["per"], str) else " and ".join(one["per"])
-    return f"per {per}", of, ", ".join(rates), "-", one["mode"]
+    return one["rule"], per, of, ", ".join(rates), "-", one["mode"]
 
 
 def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
@@ -150,7 +150,7 @@ def _budget(budget: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
             limit = f"{limit} per {_window(one['window_s'])}"
         used = one.get("used")
         shown = None if used is None else _bytes(used) if unit == "memory" else f"{used:g}"
-        rows.append(("fleet budget", unit.replace("_", " "), limit, shown, "enforce"))
+        rows.append(("fleet budget", "-", unit.replace("_", " "), limit, shown, "enforce"))
     return rows
 
 

@@ -64,7 +64,7 @@ def capacity_report(
         ],
         "resources": [_resource(one, settings, outlook, now_ms) for one in resources.values()],
         "tenants": _tenants(settings, outlook),
-        "limits": [_limit(rule, outlook) for rule in settings.limits],
+        "limits": [_limit(rule, place, outlook) for place, rule in enumerate(settings.limits)],
         "shadow": [
             {"scope": scope, "reason": reason, "would_refuse": round(count)}
             for (scope, reason), count in sorted(shadowed.items())
@@ -242,10 +242,11 @@ def control_report(control: Control) -> dict[str, Any]:
     }
 
 
-def _limit(rule: LimitRule, outlook: Outlook) -> dict[str, Any]:
+def _limit(rule: LimitRule, place: int, outlook: Outlook) -> dict[str, Any]:
     amounts = rule.amounts
     return {
         "name": rule.name,
+        "rule": rule.name or f"limits[{place}]",
         "per": rule.per if isinstance(rule.per, str) else list(rule.per),
         "workflow": rule.workflow,
         "tenant": rule.tenant,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, Mode, WhenFull, WorkflowSettings
@@ -39,6 +39,8 @@ class Bucket:
     """The scope, where it is not the key."""
     if_used: bool = False
     """Only for runs that are known to use the resource."""
+    rule: str = ""
+    """Which of the configured limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ class RuleBook:
                 if found is not None:
                     key = f"{bucket.prefix}/{found[0]}" if found[0] else bucket.prefix
                     name = bucket.label or found[1]
-                    needs.setdefault(key, Need(key, name, "runs", 1, bucket.places, shadow=bucket.shadow))
+                    need = Need(key, name, "runs", 1, bucket.places, shadow=bucket.shadow, rule=bucket.rule)
+                    _keep_apart(needs, need)
                 continue
             for take in _takes(bucket, asked, estimate):
                 rates.setdefault(take.key, take)
@@ -191,7 +194,7 @@ class RuleBook:
         return bounds
 
     def _buckets(self, asked: Asked) -> Iterator[Bucket]:
-        for rule in self._settings.limits:
+        for place, rule in enumerate(self._settings.limits):
             fits = (
                 rule.workflow in (None, asked.workflow)
                 and rule.tenant in (None, asked.tenant)
@@ -199,10 +202,13 @@ class RuleBook:
             )
             if not fits:
                 continue
-            yield from self._of_rule(rule, rule.amounts, rule.paths, asked.tenant, "")
+            named = rule.name or f"limits[{place}]"
+            for bucket in self._of_rule(rule, rule.amounts, rule.paths, asked.tenant, ""):
+                yield replace(bucket, rule=named)
             if rule.total is not None:
                 per = rule.per if isinstance(rule.per, str) else "+".join(rule.per)
-                yield from self._of_rule(rule, rule.total, (), asked.tenant, f"total:{per}")
+                for bucket in self._of_rule(rule, rule.total, (), asked.tenant, f"total:{per}"):
+                    yield replace(bucket, rule=named)
 
     def _of_rule(
         self, rule: LimitRule, amounts: LimitAmounts, paths: tuple[str, ...], tenant: str, label: str
@@ -238,6 +244,20 @@ class RuleBook:
             if not label:
                 places = self._in_force.places(rule.name, places, who)
             yield Bucket(f"concurrent/{scope}", paths, "runs", None, places=places, shadow=shadow, label=label)
+
+
+def _keep_apart(needs: dict[str, Need], need: Need) -> None:
+    """Add a number of places. Several rules may count the same runs: of those that refuse the smallest counts, and
+    what is only tried counts for itself."""
+    known = needs.get(need.key)
+    if known is None:
+        needs[need.key] = need
+    elif known.shadow != need.shadow:
+        tried, kept = (need, known) if need.shadow else (known, need)
+        needs[need.key] = kept
+        _keep_apart(needs, replace(tried, key=f"{tried.key}/shadow"))
+    elif need.most < known.most:
+        needs[need.key] = need
 
 
 _KNOWN = frozenset({"workflow", "tenant", "lane"})
@@ -284,6 +304,7 @@ def _takes(bucket: Bucket, asked: Asked, estimate: Estimate) -> Iterator[RateTak
             unit=bucket.unit,
             shadow=bucket.shadow,
             of=resource,
+            rule=bucket.rule,
         )
 
 

@@ -26,6 +26,8 @@ class Refusal:
     unit: str = "runs"
     run_id: str | None = None
     """The run this refusal is about, where there is one (a duplicate, a key's first use)."""
+    rule: str | None = None
+    """Which of the configured ``limits``, by its name or, without one, its place in the list: ``limits[0]``."""
     ahead: int | None = None
     """Runs that were ahead of it in its lane, where that is why it was refused."""
 
@@ -84,3 +86,5 @@ class LimitUse:
     window_s: float | None
     """``None`` for bounds without a window (queue depth)."""
     reset_s: float | None
+    rule: str = ""
+    """Which of the configured ``limits``; empty for any other limit."""

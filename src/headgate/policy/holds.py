@@ -43,6 +43,8 @@ class Need:
     shadow: bool = False
     stated: bool = True
     """More than the whole is a reason to refuse for good. Not so for learned amounts."""
+    rule: str = ""
+    """Which of the configured ``limits`` it is, for refusals."""
 
     @property
     def never(self) -> bool:

@@ -32,6 +32,8 @@ class RateTake:
     shadow: bool = False
     of: str = ""
     """The resource whose use is counted; empty: the run's."""
+    rule: str = ""
+    """Which of the configured ``limits`` it is, for refusals."""
 
     @property
     def interval_ms(self) -> float:

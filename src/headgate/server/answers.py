@@ -17,7 +17,7 @@ from starlette.types import Send
 from headgate.errors import InvalidRequest, Overloaded, StoreError, UnknownTarget, UnknownWorkflow
 from headgate.model.decision import Refusal
 from headgate.model.reason import CONTENDED, NOTHING_THERE, Reason
-from headgate.server.rate_headers import Headers, refusal_headers, retry_headers
+from headgate.server.rate_headers import Headers, policy_name, refusal_headers, retry_headers
 
 _COMMON: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 _JSON: Headers = [(b"content-type", b"application/json"), *_COMMON]
@@ -113,13 +113,18 @@ def problem(
 def refused(refusal: Refusal) -> Answer:
     """The answer to a refused run: whose limit, how full, until when."""
     status = status_of(refusal.reason)
-    policies = {"violated-policies": [refusal.scope]} if status in (429, 503) else {}
+    policies = (
+        {"violated-policies": [policy_name(refusal.scope, refusal.rule, refusal.unit, refusal.window_s)]}
+        if status in (429, 503)
+        else {}
+    )
     return problem(
         status,
         refusal.reason,
         refusal.detail,
         headers=refusal_headers(refusal),
         scope=refusal.scope,
+        rule=refusal.rule,
         limit=_number(refusal.limit),
         used=_number(refusal.used),
         unit=refusal.unit if refusal.limit is not None else None,

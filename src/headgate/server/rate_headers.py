@@ -42,6 +42,7 @@ def refusal_headers(refusal: Refusal) -> Headers:
         return headers
     use = LimitUse(
         name=refusal.scope,
+        rule=refusal.rule or "",
         limit=int(refusal.limit),
         remaining=0,
         unit=refusal.unit,
@@ -53,13 +54,15 @@ def refusal_headers(refusal: Refusal) -> Headers:
 
 def limit_headers(limits: tuple[LimitUse, ...]) -> Headers:
     """Every limit as a policy, and what is left of the tightest."""
-    if not limits:
+    named = {policy_name(use.name, use.rule, use.unit, use.window_s): use for use in limits if use.limit >= 1}
+    if not named:
         return []
-    tightest = min(limits, key=_left)
-    state = f"{_quoted(tightest.name)};r={max(0, tightest.remaining)}"
+    name, tightest = min(named.items(), key=lambda one: _left(one[1]))
+    state = f"{_quoted(name)};r={max(0, tightest.remaining)}"
     if tightest.reset_s is not None:
         state += f";t={max(0, ceil(tightest.reset_s))}"
-    policies = ", ".join(map(_policy, limits[:_POLICIES_MAX]))
+    chosen = {name, *[one for one in named if one != name][: _POLICIES_MAX - 1]}
+    policies = ", ".join(_policy(one, use) for one, use in named.items() if one in chosen)
     return [(b"ratelimit-policy", policies.encode("ascii")), (b"ratelimit", state.encode("ascii"))]
 
 
@@ -67,11 +70,18 @@ def _left(use: LimitUse) -> float:
     return use.remaining / use.limit if use.limit > 0 else 0.0
 
 
-def _policy(use: LimitUse) -> str:
+def policy_name(scope: str, rule: str | None, unit: str, window_s: float | None) -> str:
+    """The name of a limit's policy; the draft wants them to differ within an answer. Limits of one rule differ by
+    who they are for and by what they count."""
+    counted = "concurrent" if rule and window_s is None else "" if unit == "runs" else unit
+    return "/".join(part for part in (scope, rule, counted) if part)
+
+
+def _policy(name: str, use: LimitUse) -> str:
     unit = _UNITS.get(use.unit, use.unit)
     if unit == "requests" and use.window_s is None:
         unit = "concurrent-requests"  # a bound on how many wait or run at once, not a rate
-    policy = f'{_quoted(use.name)};q={use.limit};qu="{unit}"'
+    policy = f'{_quoted(name)};q={use.limit};qu="{unit}"'
     return policy if use.window_s is None else f"{policy};w={max(1, ceil(use.window_s))}"
 
 

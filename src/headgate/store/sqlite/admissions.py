@@ -250,7 +250,8 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
         short = holds.find_room(tx, offer.needs)
         if isinstance(short, Refusal):
             return short
-        shadowed += short
+        shadowed += short[0]
+        limits += short[1]
     arrivals: dict[str, float] = {}
     done: list[tuple[RateTake, float]] = []
     for wish in offer.rates:
@@ -271,6 +272,7 @@ def _find_room(tx: Transaction, offer: RunOffer, size: int) -> _Room | Refusal:
                     wish.unit,
                     wish.window_ms / 1000,
                     taken.reset_ms / 1000,
+                    wish.rule,
                 )
             )
     for key, arrival_ms in arrivals.items():
@@ -306,6 +308,7 @@ def _too_fast(wish: RateTake, wait_ms: float, remaining: float, *, never: bool) 
         retry_after_ms=None if never else max(1, math.ceil(wait_ms)),
         window_s=wish.window_ms / 1000,
         unit=wish.unit,
+        rule=wish.rule or None,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from headgate.model.decision import Refusal
+from headgate.model.decision import LimitUse, Refusal
 from headgate.model.reason import Reason
 from headgate.policy import token_bucket
 from headgate.policy.holds import Need, Shared, fits, free_to_keep, out_of_patience
@@ -45,16 +45,20 @@ class SqliteHolds:
         return held
 
 
-def find_room(tx: Transaction, needs: Sequence[Need]) -> Refusal | list[str]:
-    """The first need without room as a refusal, or the names of those in shadow mode that would have refused."""
-    shadowed = []
+def find_room(tx: Transaction, needs: Sequence[Need]) -> Refusal | tuple[list[str], list[LimitUse]]:
+    """The first need without room as a refusal; or the names of those in shadow mode that would have refused, and
+    what is left of places."""
+    shadowed, places = [], []
     for need in needs:
         held = _shared(tx, need.key).held if not need.running else 0
         if need.never or (not need.running and need.amount and held + need.amount > need.most):
             if not need.shadow:
                 return _refusal(need, held)
             shadowed.append(need.name)
-    return shadowed
+        elif not need.running and not need.shadow:
+            left = need.most - held - need.amount
+            places.append(LimitUse(need.name, need.most, left, need.unit, None, None, rule=need.rule))
+    return shadowed, places
 
 
 def beside(tx: Transaction, needs: Sequence[Need], *, parent: int) -> tuple[Need, ...]:
@@ -81,6 +85,7 @@ def _refusal(need: Need, held: int) -> Refusal:
         f"{held} of at most {need.most} {need.unit} are unfinished",
         limit=need.most,
         used=held,
+        rule=need.rule or None,
         retry_after_ms=RETRY_FLOOR_MS,
         unit=need.unit,
     )
