@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from headgate.cli import approvals, budget, controls, dead, fleet, keys, processes, project, runs
+from headgate.cli import approvals, budget, controls, dead, fleet, keys, lab, processes, project, runs
 from headgate.cli.entry import missing_extra
 from headgate.cli.screen import clean, complain
 from headgate.errors import ApiError, ConfigError, HeadgateError, InvalidRequest, Overloaded
@@ -50,6 +50,7 @@ for panel, command in (
 app.add_typer(dead.app, name="dead", rich_help_panel="Runs")
 app.add_typer(approvals.app, name="approvals", rich_help_panel="Operations")
 app.add_typer(keys.app, name="keys", rich_help_panel="Operations")
+app.add_typer(lab.app, name="lab", rich_help_panel="Your project")
 
 
 NO_SUCH_FILE = os.strerror(errno.ENOENT)

@@ -1,0 +1,155 @@
+"""``headgate lab``: what happens under load, before it happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headgate.cli.screen import complain, console, duration, table
+
+if TYPE_CHECKING:
+    from headgate.lab.report.results import Results
+    from headgate.lab.scenario.description import Scenario
+
+app = typer.Typer(help="Play scenarios: surges, outages, noisy tenants, against your configuration.")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Your headgate.yaml, in place of the scenario's configuration.")
+]
+Workflow = Annotated[
+    str | None, typer.Option("--workflow", help="Whose settings in it the runs have; if there are several.")
+]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, max=64, help="Plays side by side.")]
+OUT = Path("lab-out")
+OURS, CONTROL = "headgate", "none"
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """The shipped scenarios."""
+    from headgate.lab.measures import judged
+    from headgate.lab.scenario.description import load_scenario, shipped
+
+    rows = []
+    for name in shipped():
+        one = load_scenario(name)
+        goals = ", ".join(judged(goal, ()).words for goal in one.goals)
+        rows.append((name, one.title, duration(one.seconds), goals))
+    table(("NAME", "TITLE", "LENGTH", "GOALS"), rows, empty="no scenarios")
+
+
+@app.command("run")
+def run_scenarios(
+    scenarios: Annotated[
+        list[str], typer.Argument(metavar="SCENARIO|FILE.yaml...", help="Names, files of your own, or `all`.")
+    ],
+    config: Config = None,
+    workflow: Workflow = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the first play; a seed repeats exactly.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Plays, each with the next seed.")] = 1,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="Who plays, several times; headgate and none by default.")
+    ] = None,
+    jobs: Jobs = os.cpu_count() or 1,
+    out: Annotated[Path, typer.Option("--out", help="Where results and report go.")] = OUT,
+) -> None:
+    """Play scenarios in virtual time, with headgate and with no limits. Exit code 1 if headgate misses a goal."""
+    from headgate.lab.report.folder import played, save
+
+    chosen = _scenarios(scenarios, config, workflow)
+    policies = list(dict.fromkeys(policy or (CONTROL, OURS)))
+    notes = [f"Configuration: {config}."] if config else []
+    with _progress("playing") as on_done:
+        results = played(
+            chosen, policies, range(seed, seed + seeds), jobs=min(jobs, 64), on_done=on_done, notes=notes
+        )
+    path = save(results, out)
+    _show(results)
+    print(f"report: {path}")
+    judged_policy = OURS if OURS in policies else policies[0]
+    missed = results.missed(judged_policy)
+    if missed:
+        complain(f"{judged_policy} missed {len(missed)} {'goal' if len(missed) == 1 else 'goals'}")
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def make_report(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where `lab run` put its results.")] = OUT,
+    pictures: Annotated[
+        str | None, typer.Option("--pictures", metavar="png|svg", help="Draw pictures too (needs the extra lab).")
+    ] = None,
+) -> None:
+    """Make the page, and pictures if wanted, from the results of `lab run`."""
+    from headgate.lab.report.folder import read, save
+    from headgate.lab.report.pictures import draw
+
+    if pictures not in (None, "png", "svg"):
+        raise typer.BadParameter(f"{pictures!r} is neither png nor svg", param_hint="--pictures")
+    results = read(folder)
+    print(f"report: {save(results, folder)}")
+    if pictures is not None:
+        for path in draw(results, folder, kind=pictures):
+            print(f"picture: {path}")
+
+
+def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> list[Scenario]:
+    from headgate.lab.own_config import find_scenario, with_config
+    from headgate.lab.scenario.description import shipped
+
+    if workflow is not None and config is None:
+        raise typer.BadParameter("names a workflow of your configuration; give --config too", param_hint="--workflow")
+    wanted = list(shipped()) if names == ["all"] else list(dict.fromkeys(names))
+    found = [find_scenario(name) for name in wanted]
+    if len({one.name for one in found}) < len(found):
+        raise typer.BadParameter("two of the scenarios have the same name", param_hint="SCENARIO")
+    return found if config is None else [with_config(one, config, workflow=workflow) for one in found]
+
+
+@contextmanager
+def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while it is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    screen = Console(file=sys.stderr)
+    with Progress(*columns, console=screen, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _show(results: Results) -> None:
+    from headgate.lab.measures import measure_of, shown
+
+    for sheet in results.scenarios:
+        policies = results.policies(sheet.name)
+        print(f"\n{sheet.name}: {sheet.title}")
+        judged = {policy: results.verdicts(sheet.name, policy) for policy in policies}
+        rows = [
+            (
+                goal.words,
+                *(f"{'met' if judged[p][place].met else 'MISSED'} {judged[p][place].shown}" for p in policies),
+            )
+            for place, goal in enumerate(judged[policies[0]])
+        ]
+        table(("GOAL", *policies), rows, empty="it has no goals")
+        print()
+        names = results.measure_names(sheet.name)
+        cells = [
+            (
+                measure_of(name).title,
+                *(shown(measure_of(name), results.measure(sheet.name, p, name)) for p in policies),
+            )
+            for name in names
+        ]
+        table(("MEASURE", *policies), cells, empty="")
+        for one in sheet.advice:
+            console().print(f"\nadvice: {one.words}", markup=False, soft_wrap=True, end="")
+        print()

@@ -1,0 +1,238 @@
+"""The page and the pictures show what was measured, need nothing else, and can be read in more than one way."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.errors import ConfigError
+from headgate.lab.contest.compare import Entry
+from headgate.lab.measures import judged, measure_of, shown, spread
+from headgate.lab.report.about import About, sheet_of
+from headgate.lab.report.folder import ABOUT, ENTRIES, put_together, read, save
+from headgate.lab.report.lines import Line, chart, thinned
+from headgate.lab.report.page import page
+from headgate.lab.report.pictures import NoMatplotlib, draw
+from headgate.lab.report.results import Results
+from headgate.lab.scenario.description import Goal, Scenario, parse_scenario
+from headgate.lab.scenario.facts import ResourceFacts
+from headgate.lab.scenario.scores import LaneScore
+from headgate.lab.scenario.timeline import Timeline
+
+WORLD = """
+name: tell
+title: Less than <half> of it
+seconds: 40s
+dependencies:
+  large: {kind: model, parallel: 8, most: 20}
+lanes: {standard: {part: 1, deadline: 30s, value: 1}}
+traffic: {load: 0.5, changes: [{since: 10, until: 20, times: 10}]}
+troubles: [{since: 12, until: 18, on: large, slow: 5, errors: 0.25}]
+headgate: {models: {large: {concurrency: 4, queue: {max_age: 5s}}}}
+goals:
+  - {measure: goodput, at_least: 0.75}
+  - {measure: recovery-s, at_most: 30, of: worst}
+"""
+SCENARIO = parse_scenario(WORLD)
+
+
+def entry(policy: str, seed: int, *, goodput: float, recovery: float = 5.0, scenario: str = "tell") -> Entry:
+    columns = {
+        name: [1.0, 2.0, 3.0] * 7 for name in ("offered", "admitted", "on_time", "errors", "waiting", "oldest_s")
+    }
+    columns |= {"inflight:large": [4.0] * 21, "limit:large": [4.0] * 21, "pressure": [math.nan] * 20 + [0.5]}
+    facts = ResourceFacts(started=90, outcomes=Counter(ok=90), refused={"wait_expired": Counter({1: 10})})
+    return Entry(
+        scenario,
+        policy,
+        seed,
+        {"goodput": goodput, "recovery-s": recovery, "accepted-late": 0.0, "jain": math.nan},
+        {"standard": LaneScore(100, 100, 90, 10, 1.0, Counter(succeeded=90))},
+        100,
+        50.0,
+        1.0,
+        "large",
+        f"{policy}{seed}",
+        Timeline(2.0, columns),
+        {"large": facts} if policy.startswith("headgate") else {},
+    )
+
+
+@pytest.fixture
+def results() -> Results:
+    entries = [entry("none", seed, goodput=0.3, recovery=math.inf) for seed in (1, 2)]
+    entries += [entry("headgate", seed, goodput=0.8 + seed / 50) for seed in (1, 2)]
+    return put_together(entries, [SCENARIO], [1, 2])
+
+
+class Outline(HTMLParser):
+    """The tags of a page, checked for balance."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+
+def test_the_page_needs_nothing_else_and_tells_every_number(results: Results) -> None:
+    text = page(results)
+    outline = Outline(text)
+    names = [tag for tag, _ in outline.tags]
+    assert "script" not in names
+    assert "link" not in names
+    assert re.findall(r"(?:https?:)?//", text) == []
+    assert "src" not in {key for _, attributes in outline.tags for key in attributes}
+    assert "83.0 % ± 1.0" in text  # goodput of headgate over two seeds
+    assert "never in 2 of 2" in text
+    assert "Less than &lt;half&gt; of it" in text
+    assert "✗ 30.0 %" in text
+    assert "✓ 83.0 %" in text
+
+
+def test_the_page_can_be_read_without_eyes_in_the_dark_and_on_paper(results: Results) -> None:
+    text = page(results)
+    outline = Outline(text)
+    drawings = [attributes for tag, attributes in outline.tags if tag == "svg"]
+    assert len(drawings) >= 8
+    assert all(one["role"] == "img" and "mean" in (one["aria-label"] or "") for one in drawings)
+    tables = sum(tag == "table" for tag, _ in outline.tags)
+    assert tables == sum(tag == "caption" for tag, _ in outline.tags) > 0
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in outline.tags if tag == "th")
+    assert {"lang": "en"} in [attributes for tag, attributes in outline.tags if tag == "html"]
+    assert "prefers-color-scheme:dark" in text
+    assert "@media print" in text
+
+
+def test_advice_is_on_the_page_with_its_number(results: Results) -> None:
+    (advice,) = [one for one in results.about.sheets["tell"].advice if one.rule == "queue-age"]
+    assert (advice.evidence, advice.plays, advice.of) == (0.1, 2, 2)
+    assert "raise <code>large</code> queue.max_age (5 s): 10 % of its calls gave up waiting" in page(results)
+
+
+def test_what_each_mechanism_brings_is_paired_by_seed(results: Results) -> None:
+    without = [entry("headgate-without-breaker", seed, goodput=0.7 + seed / 50) for seed in (1, 2)]
+    policies = {**results.about.policies, "headgate-without-breaker": "no breaker"}
+    about = About(results.about.sheets, policies, (1, 2))
+    (one,) = Results([*results.entries, *without], about).contributions("tell")
+    assert one.mechanism == "breaker"
+    assert one.goodput.mean == pytest.approx(0.1)
+    assert one.goodput.deviation == pytest.approx(0.0)
+    assert "+10.0 ± 0.0" in page(Results([*results.entries, *without], about))
+    assert results.contributions("tell") == []
+
+
+def test_several_scenarios_have_an_overview_and_the_best_is_marked() -> None:
+    other = SCENARIO.model_copy(update={"name": "other"})
+    entries = [entry(policy, 1, goodput=value, scenario=name) for policy, value in (("none", 0.2), ("headgate", 0.9))
+               for name in ("tell", "other")]  # fmt: skip
+    results = put_together(entries, [SCENARIO, other], [1])
+    text = page(results)
+    assert "Goodput by policy and scenario" in text
+    assert text.count('class="best"') == 2
+    assert results.mean_goodput("headgate").mean == pytest.approx(0.9)
+
+
+def test_a_folder_keeps_a_comparison(results: Results, tmp_path: Path) -> None:
+    path = save(results, tmp_path / "deep" / "out")
+    again = read(path.parent)
+    assert again.about == results.about
+    assert page(again) == page(results) == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "text"), [(ABOUT, "{"), (ABOUT, "{}"), (ENTRIES, "{}\n"), (ENTRIES, "[\n")])
+def test_a_damaged_folder_is_told(results: Results, tmp_path: Path, name: str, text: str) -> None:
+    save(results, tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError):
+        read(tmp_path)
+
+
+def test_an_empty_folder_says_what_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="headgate lab run SCENARIO --out DIR"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_pictures_are_drawn_and_the_same_each_time(results: Results, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "again").mkdir()
+    first = draw(results, tmp_path, kind=kind)
+    second = draw(results, tmp_path / "again", kind=kind)
+    assert [path.name for path in first] == [f"timeline-tell.{kind}", f"goodput.{kind}"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert first[0].stat().st_size > 10_000
+
+
+def test_pictures_without_matplotlib_say_what_to_install(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(NoMatplotlib, match=r'pip install "headgate\[lab\]"'):
+        draw(results, tmp_path)
+
+
+def test_a_chart_leaves_gaps_and_says_what_it_shows() -> None:
+    svg = chart("Waits", [Line("a & b", [1.0, math.nan, 4.0])], 2.0, (), unit="seconds")
+    Outline(svg)
+    assert svg.count("M") - svg.count("Mean") == 2  # the pen is set down twice
+    assert "a &amp; b: mean 2.5, most 4 seconds" in svg
+    assert chart("Nothing", [Line("a", [math.nan])], 2.0, (), unit="s") == ""
+
+
+def test_thinning_keeps_the_mean_and_bounds_the_points() -> None:
+    values, each = thinned([float(one) for one in range(1000)], 100)
+    assert (len(values), each) == (100, 10)
+    assert values[0] == 4.5
+    assert sum(values) / 100 == pytest.approx(499.5)
+
+
+def test_numbers_are_shown_in_their_units() -> None:
+    goodput, recovery = measure_of("goodput"), measure_of("recovery-s")
+    assert shown(goodput, spread([0.8, 0.9])) == "85.0 % ± 5.0"
+    assert shown(goodput, spread([0.8])) == "80.0 %"
+    assert shown(goodput, spread([math.nan])) == "–"
+    assert shown(recovery, spread([math.inf, 4.0])) == "never in 1 of 2"
+    assert (measure_of("critical-on-time").better, measure_of("critical-on-time").unit) == ("more", "share")
+
+
+@pytest.mark.parametrize(
+    ("goal", "values", "met"),
+    [
+        ({"at_least": 0.5}, [0.4, 0.7], True),
+        ({"at_least": 0.5, "of": "worst"}, [0.4, 0.7], False),
+        ({"at_most": 0.5, "of": "worst"}, [0.4, 0.7], False),
+        ({"at_most": 0.6}, [0.4, 0.7], True),
+        ({"at_most": 0.6}, [math.nan], False),
+        ({"at_most": 30.0}, [4.0, math.inf], False),
+    ],
+)
+def test_goals_are_judged_by_mean_or_worst(goal: dict[str, Any], values: list[float], met: bool) -> None:
+    assert judged(Goal(measure="x", **goal), [{"x": value} for value in values]).met is met
+
+
+def test_a_sheet_names_surges_and_troubles() -> None:
+    def told(scenario: Scenario) -> list[tuple[str, bool]]:
+        return [(span.words, span.trouble) for span in sheet_of(scenario).spans]
+
+    assert told(SCENARIO) == [("10x traffic", False), ("large: 5x slower, 25% mixed errors", True)]
