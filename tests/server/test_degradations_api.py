@@ -33,6 +33,9 @@ def test_a_run_says_what_was_degraded_and_why() -> None:
         view = (await service.get(f"/v1/runs/{calm}")).json()
         assert (view["result"], view["degraded"], view["degradations"]) == (20, False, [])
         late = (await service.submit(input={}, deadline="8s")).json()["id"]
+        await asyncio.sleep(2.0)
+        view = (await service.get(f"/v1/runs/{late}")).json()
+        assert (view["state"], view["degraded"], len(view["degradations"])) == ("running", True, 1)
         await gate.ended(late)
         view = (await service.get(f"/v1/runs/{late}")).json()
         assert (view["result"], view["degraded"]) == (5, True)

@@ -72,7 +72,8 @@ def test_the_tightest_limit_is_reported_and_all_policies() -> None:
     )
     assert headers[b"ratelimit"] == b'"b";r=1'
     assert headers[b"ratelimit-policy"] == (
-        b'"a";q=100;qu="requests";w=60, "b";q=10;qu="concurrent-requests", "c/content-bytes";q=1000;qu="content-bytes"'
+        b'"a";q=100;qu="requests";w=60, "b";q=10;qu="concurrent-requests", '
+        b'"c/content-bytes";q=1000;qu="content-bytes"'
     )
     assert limit_headers(()) == []
 

@@ -20,7 +20,11 @@ def test_a_family_is_shown_from_both_sides() -> None:
 
         @gate.workflow("report")
         async def report(run: Run, input: int) -> None:
-            await asyncio.sleep(30.0 * input)
+            for _ in range(input):
+                await run.call("search", search)
+
+        async def search() -> None:
+            await asyncio.sleep(30.0)
 
         await gate.start(upkeep=False)
         run_id = (await service.submit(input={})).json()["id"]
@@ -35,5 +39,9 @@ def test_a_family_is_shown_from_both_sides() -> None:
         assert child["links"]["parent"] == parent["links"]["self"]
         assert (await service.http.get(parent["links"]["sub_runs"])).json()["runs"] == page
         assert (await service.get("/v1/runs", parent="nobody")).status_code == 400
+        await gate.ended(run_id)
+        parent = (await service.get(f"/v1/runs/{run_id}")).json()
+        assert parent["usage"] == {"calls": 0, "model_tokens": 0}
+        assert parent["usage_with_sub_runs"] == {"calls": 3, "model_tokens": 0}
 
-    with_service(act)
+    with_service(act, tools={"search": {}})

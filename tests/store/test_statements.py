@@ -42,6 +42,7 @@ NOT_HOT = {
     "steps_of_run_id": "sorts the steps of one run",
     "copy_done_steps": "sorts the steps of one run and its replays",
     "usage_below": "one tree of sub-runs, bounded by its budget",
+    "used_below": "one tree of sub-runs, bounded by its budget",
     "unfinished_below": "one tree of sub-runs, bounded by its budget",
     "ancestors_of_run": "one chain, bounded by its depth",
     "count_children": "the sub-runs of one run",

@@ -16,6 +16,7 @@ from headgate.cli.screen import (
     clean,
     compact,
     complain,
+    count,
     duration,
     fields,
     first_line,
@@ -265,8 +266,14 @@ def _standing(event: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _used(usage: Mapping[str, Any]) -> str:
+    calls, tokens = usage.get("calls", 0), usage.get("model_tokens", 0)
+    return f"{count(calls, 'call')}, {count(tokens, 'model token')}"
+
+
 def show_run(one: Mapping[str, Any]) -> None:
     timings, usage = one.get("timings") or {}, one.get("usage") or {}
+    below = one.get("usage_with_sub_runs")
     queued = one["state"] == RunState.QUEUED
     fields(
         [
@@ -287,7 +294,8 @@ def show_run(one: Mapping[str, Any]) -> None:
             ("queued for", milliseconds(timings.get("queued_ms"))),
             ("ran for", milliseconds(timings.get("ran_ms"))),
             ("of that", _shares(timings)),
-            ("used", f"{usage.get('calls', 0)} calls, {usage.get('model_tokens', 0)} model tokens"),
+            ("used", _used(usage)),
+            ("with sub-runs", _used(below) if below is not None and below != usage else None),
             ("input", first_line(compact(one.get("input")))),
             ("result", None if one.get("result") is None else compact(one["result"])),
         ]

@@ -90,6 +90,11 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty()))
 
 
+def count(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def compact(value: Any) -> str:
     """A JSON value on one line."""
     return json.dumps(value, ensure_ascii=False)

@@ -230,8 +230,12 @@ class RunRoutes:
         if answer is None:
             raise unknown_run(run_id)
         steps = await gate.store.runs.steps(run_id)
-        below = await gate.store.children.counts(run_id) if answer.run.spawned else NO_SUB_RUNS
-        return run_view(answer, steps, models=gate.settings.models, now_ms=gate.clock.now_ms(), sub_runs=below)
+        below, used = NO_SUB_RUNS, (0, 0)
+        if answer.run.spawned:
+            children = gate.store.children
+            below, used = await children.counts(run_id), await children.used_below(run_id)
+        now_ms = gate.clock.now_ms()
+        return run_view(answer, steps, models=gate.settings.models, now_ms=now_ms, sub_runs=below, used_below=used)
 
     def _tell_end(self, run: RunRecord) -> None:
         started = run.started_ms

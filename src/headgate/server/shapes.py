@@ -131,6 +131,7 @@ class RunDetail(RunSummary):
     """Everything about one run."""
 
     degradations: list[DegradationShape] = Field(description="What was done more cheaply.")
+    usage_with_sub_runs: Amounts = Field(description="`usage`, and that of everything attached below it.")
     position: int | None
     eta_s: float | None
     eta_p90_s: float | None

@@ -108,9 +108,11 @@ def run_view(
     models: Collection[str],
     now_ms: int,
     sub_runs: Mapping[str, int] = NO_SUB_RUNS,
+    used_below: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
-    """Everything about one run."""
+    """Everything about one run. ``used_below``: calls and model tokens of its sub-runs."""
     run = answer.run
+    degradations = [one.view() for one in degradations_of(run, steps)]
     waits = run.state is RunState.QUEUED
     here = f"/v1/runs/{run.id}"
     links = {"self": here, "events": f"{here}/events"}
@@ -124,7 +126,12 @@ def run_view(
         links["replay"] = f"{here}/replay"
     return {
         **summary_view(run),
-        "degradations": [one.view() for one in degradations_of(run, steps)],
+        "degraded": run.degraded or bool(degradations),  # the row learns it when an attempt ends
+        "degradations": degradations,
+        "usage_with_sub_runs": {
+            "calls": run.used_calls + used_below[0],
+            "model_tokens": run.used_model_tokens + used_below[1],
+        },
         "position": answer.position if waits else None,
         **_times(answer),
         "sub_runs": dict(sub_runs),

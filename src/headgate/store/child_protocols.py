@@ -24,6 +24,11 @@ class Children(Protocol):
         """How many of its own sub-runs are in each state."""
         ...
 
+    async def used_below(self, run_id: str) -> tuple[int, int]:
+        """The calls and model tokens that all attached runs below it have used so far, each as its row tells: a
+        running one tells when its attempt ends."""
+        ...
+
     async def ancestors(self, run_id: str) -> list[Ancestor]:
         """The runs above it, its parent first. Those that were pruned are missing, and what is above them."""
         ...

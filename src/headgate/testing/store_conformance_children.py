@@ -281,6 +281,11 @@ async def a_parent_is_charged_for_everything_attached_below(ground: Ground) -> N
     assert await ground.finish(claim.run, used_calls=3, used_money=0.25, used_wall_ms=40, used_model_tokens=5)
     [one] = await ground.store.children.of(parent.id)
     assert (one.id, one.calls, one.money, one.wall_ms, one.model_tokens) == (child.id, 5, 0.75, 70, 5)
+    await _spawn(ground, parent, "d1", detached=True)
+    [detached] = await ground.claim()
+    assert await ground.finish(detached.run, used_calls=7)
+    assert await ground.store.children.used_below(parent.id) == (5, 5)
+    assert await ground.store.children.used_below(grandchild.run.id) == (0, 0)
     assert [above.id for above in await ground.store.children.ancestors(grandchild.run.id)] == [child.id, parent.id]
 
 

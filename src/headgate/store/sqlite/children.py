@@ -28,6 +28,10 @@ class SqliteChildren:
         counts: Mapping[str, int] = await self._reader.submit(lambda tx: dict(tx.rows("count_children", run_id)))
         return counts
 
+    async def used_below(self, run_id: str) -> tuple[int, int]:
+        row = await self._reader.submit(lambda tx: tx.row("used_below", run_id))
+        return int(row[0] or 0), int(row[1] or 0)
+
     async def ancestors(self, run_id: str) -> list[Ancestor]:
         found: list[Ancestor] = await self._reader.submit(
             lambda tx: [Ancestor(*row) for row in tx.rows("ancestors_of_run", run_id)]

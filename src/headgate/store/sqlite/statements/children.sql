@@ -46,6 +46,16 @@ WITH RECURSIVE below (top, id) AS (
 SELECT below.top, sum(run.used_calls), sum(run.used_model_tokens), sum(run.used_money), sum(run.used_wall_ms)
 FROM below CROSS JOIN runs AS run WHERE run.id = below.id GROUP BY below.top
 
+-- name: used_below
+-- run id. Everything attached below it.
+WITH RECURSIVE below (seq, id) AS (
+  SELECT seq, id FROM runs INDEXED BY runs_by_parent WHERE parent_id = ?1 AND detached = 0
+  UNION ALL
+  SELECT child.seq, child.id FROM below CROSS JOIN runs AS child INDEXED BY runs_by_parent
+  WHERE child.parent_id = below.id AND child.detached = 0
+)
+SELECT sum(run.used_calls), sum(run.used_model_tokens) FROM below CROSS JOIN runs AS run WHERE run.seq = below.seq
+
 -- name: count_children
 -- run id
 SELECT state, count(*) FROM runs INDEXED BY runs_by_parent WHERE parent_id = ?1 GROUP BY state
