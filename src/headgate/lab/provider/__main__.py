@@ -12,6 +12,8 @@ from headgate.lab.provider.catalogue import MODELS
 from headgate.lab.provider.server import ProviderApp
 from headgate.lab.provider.service import Provider
 
+BACKLOG = 2048
+
 
 def main() -> None:
     """Serve until asked to stop."""
@@ -21,7 +23,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     chosen = parser.parse_args()
     provider = Provider(MODELS, clock=REAL_CLOCK, rng=random.Random(chosen.seed))
-    uvicorn.run(
+    config = uvicorn.Config(
         ProviderApp(provider, REAL_CLOCK),
         host=chosen.host,
         port=chosen.port,
@@ -29,6 +31,12 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+    listening = config.bind_socket()
+    listening.listen(BACKLOG)
+    host, port = listening.getsockname()[:2]
+    # from here on connections wait for the server instead of failing, so whoever reads this may begin
+    print(f"listening at http://{host}:{port}/v1", flush=True)  # noqa: T201  it is what this process says
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":
