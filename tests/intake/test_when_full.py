@@ -296,3 +296,17 @@ def test_the_keys_of_what_collapsed_into_one_run_are_bounded(tmp_path: Path) -> 
         assert (await gate.submit("work", 1)).run.id == first.run.id
 
     play(tmp_path, act, workers=False, duplicates=DuplicateSettings(mode=Duplicates.COLLAPSE))
+
+
+def test_a_collapsed_caller_is_told_that_it_is_and_which_lane_and_deadline_hold(tmp_path: Path) -> None:
+    async def act(gate: Gate, clock: LoopClock, told: list[Event]) -> None:
+        first = await gate.submit("work", 1, lane="background", deadline_s=600)
+        second = await gate.submit("work", 1, lane="critical", deadline_s=60, idempotency_key="k1")
+        again = await gate.submit("work", 1, lane="critical", deadline_s=60, idempotency_key="k1")
+        own = await gate.submit("work", 2, idempotency_key="k2")
+        known = await gate.submit("work", 2, idempotency_key="k2")
+        assert [one.collapsed for one in (first, second, again, own, known)] == [False, True, True, False, False]
+        assert {one.run.id for one in (first, second, again)} == {first.run.id}
+        assert (second.run.lane, second.run.deadline_ms) == ("background", first.run.deadline_ms)
+
+    play(tmp_path, act, workers=False, duplicates=DuplicateSettings(mode=Duplicates.COLLAPSE))

@@ -192,7 +192,9 @@ def _show_accepted(accepted: Mapping[str, Any], json_output: bool) -> None:
     words = [clean(accepted["id"]), clean(accepted["state"]), f"lane {clean(accepted.get('lane'))}"]
     if accepted["state"] == RunState.QUEUED:
         words.append(_place(accepted))
-    if accepted.get("created") is False:
+    if accepted.get("collapsed"):
+        words.append("the run of another submission with the same content, whose lane and deadline hold")
+    elif accepted.get("created") is False:
         words.append("known already, nothing new was stored")
     if accepted.get("degraded"):
         words.append("on a cheaper path")

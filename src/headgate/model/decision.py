@@ -63,6 +63,8 @@ class Admission:
     finish_ms: int | None = None
     """Milliseconds until it should have ended (p50); ``None`` until enough runs of its workflow have ended."""
     finish_p90_ms: int | None = None
+    collapsed: bool = False
+    """The run is that of another submission with the same content, and keeps that one's lane."""
 
 
 @dataclass(frozen=True, slots=True)

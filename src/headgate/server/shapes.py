@@ -55,6 +55,7 @@ class Accepted(Shape):
     workflow: str
     tenant: str
     created: bool
+    collapsed: bool = Field(description="It is the run of another submission with the same content.")
     degraded: bool
     paused: str | None = Field(description="What is paused so that it waits: `workflow:…` or `lane:…`.")
     replay_of: str | None = None

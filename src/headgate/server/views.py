@@ -43,6 +43,7 @@ def admission_view(answer: Admission) -> dict[str, Any]:
         "workflow": run.workflow,
         "tenant": run.tenant,
         "created": answer.created,
+        "collapsed": answer.collapsed,
         "degraded": run.degraded,
         "paused": answer.paused,
     }

@@ -140,7 +140,7 @@ async def the_same_content_collapses(ground: Ground) -> None:
     first = await ground.admit(content_key="c", duplicates=Duplicates.COLLAPSE)
     again = await ground.ask(content_key="c", duplicates=Duplicates.COLLAPSE)
     assert isinstance(again, Admission)
-    assert (again.run, again.created) == (first, False)
+    assert (again.run, again.created, again.collapsed) == (first, False, True)
 
 
 async def the_same_content_is_refused(ground: Ground) -> None:

@@ -56,10 +56,12 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
     """Store the run of ``offer``, or say why not."""
     if offer.idempotency_key is not None:
         known = tx.row("run_of_idempotency_key", offer.tenant, offer.idempotency_key)
-        if known is None and offer.content_key is not None:
+        collapsed = known is None and offer.content_key is not None
+        if collapsed:
             known = tx.row("run_of_collapsed_key", offer.tenant, offer.idempotency_key)
         if known is not None:
-            return _known(tx, offer, known)
+            answer = _known(tx, offer, known)
+            return replace(answer, collapsed=collapsed) if isinstance(answer, Admission) else answer
     birth: Birth | None = None
     if offer.spawn is not None:
         spawned = judge_spawn(tx, offer, offer.spawn)
@@ -155,7 +157,7 @@ def _duplicate(tx: Transaction, offer: RunOffer, row: Row) -> Admission | Refusa
         if keyed and isinstance(answer, Admission):
             # Its caller may have lost this answer, and must get the same one also when the run has ended by then.
             tx.run("keep_collapsed_key", offer.tenant, offer.idempotency_key, seq, offer.body_hash)
-        return answer
+        return replace(answer, collapsed=True) if isinstance(answer, Admission) else answer
     return Refusal(
         Reason.DUPLICATE,
         f"workflow:{offer.workflow}",
