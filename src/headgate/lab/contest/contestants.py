@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from headgate.lab.contest.rivals.field import recipes
+from headgate.lab.contest.rivals.playing import play_rival
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.play import Played, play, unlimited
 
@@ -33,6 +36,7 @@ def contestants() -> dict[str, Contestant]:
     """All of them by name, always in the same order."""
     found = (
         Contestant("none", "no limits, three immediate retries", unlimited),
+        *(Contestant(one.name, one.title, partial(play_rival, one)) for one in recipes()),
         Contestant("headgate", "headgate", play),
     )
     return {one.name: one for one in found}
