@@ -70,10 +70,10 @@ def test_one_wheel_for_each_loop_and_none_for_loops_that_are_gone() -> None:
     async def main(_clock: LoopClock) -> TimerWheel:
         loop = asyncio.get_running_loop()
         assert wheel_of(loop) is wheel_of(loop)
-        assert wheel_of(loop).belongs_to(loop)
+        assert wheel_of(loop).loop_of() is loop
         return wheel_of(loop)
 
     first, second = run_virtual(main), run_virtual(main)
     assert first is not second
     gc.collect()
-    assert first._loop() is None
+    assert first.loop_of() is None

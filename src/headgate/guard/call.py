@@ -123,7 +123,7 @@ class Call:
         slot = Slot(self.whose, now, until, late)
         slot.paid, self._paid = self._paid, None
         slot.bytes = options.size
-        if not self.tries:
+        if not self.tries and self.whose.run_id:
             self.turnstile.run_retries.call(self.whose)
         return slot
 
@@ -187,7 +187,10 @@ class Call:
             UnusableResult: it did not pass a check, and there is no further try.
         """
         unusable = self.unusable
-        result = self._ended_as(slot, value)
+        if type(value) in classify.PLAIN and not self.resource.checks and self.options.healthy is None:
+            result = classify.OK
+        else:
+            result = self._ended_as(slot, value)
         if overran:
             result = replace(self._cut_result(), model_tokens=result.model_tokens)
         self._end(slot, result)
@@ -309,7 +312,8 @@ class Call:
         self.ran_s += now - slot.started_at
         if result.model_tokens is not None:
             self.model_tokens += result.model_tokens
-        self.maybe_done = self.maybe_done or not surely_not_reached(result)
+        if not self.maybe_done:
+            self.maybe_done = result.outcome is Outcome.OK or not surely_not_reached(result)
         self.turnstile.leave(slot, result, now)
 
     def _cut_result(self) -> CallResult:

@@ -40,7 +40,7 @@ class Override:
 class Controls:
     """The pause and the override of one resource."""
 
-    __slots__ = ("_base_rate", "_name", "_override", "_own_rate", "_pause")
+    __slots__ = ("_base_rate", "_name", "_override", "_own_rate", "_pause", "active")
 
     def __init__(self, name: str, base_rate: CallRate | None) -> None:
         self._name = name
@@ -48,27 +48,30 @@ class Controls:
         self._own_rate: CallRate | None = None
         self._pause: Pause | None = None
         self._override: Override | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is set; it may have ended meanwhile."""
-        return self._pause is not None or self._override is not None
+        self.active = False
+        """Whether anything is set; it may have ended meanwhile. To read only."""
 
     def pause(self, pause: Pause | None) -> None:
         """Pause, or (``None``) resume."""
         self._pause = pause
+        self._note()
 
     def override(self, override: Override | None) -> None:
         """Put other numbers in place, or (``None``) go back to the configured ones."""
         self._override = override
         rate = override.rate if override is not None else None
         self._own_rate = CallRate(self._name, rate) if rate is not None else None
+        self._note()
+
+    def _note(self) -> None:
+        self.active = self._pause is not None or self._override is not None
 
     def paused(self, now: float) -> Pause | None:
         """The pause that is in force."""
         pause = self._pause
         if pause is not None and pause.until is not None and now >= pause.until:
-            self._pause = pause = None
+            self.pause(None)
+            pause = None
         return pause
 
     def overridden(self, now: float) -> Override | None:

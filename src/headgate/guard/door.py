@@ -118,11 +118,14 @@ class Door:
         `RELEASE`; then nothing is taken. ``who`` hears when the fleet has room again."""
         evidence, controls = self._evidence, self.controls
         breaker = evidence.breaker
-        if (pause := controls.paused(now)) is not None:
-            return RELEASE if pause.until is None else pause.until - now
-        if inflight >= controls.limit(evidence.limiter.limit, now):
-            return controls.next_change_s(now)
-        if breaker is not None and not breaker.may_start(now):
+        if controls.active:
+            if (pause := controls.paused(now)) is not None:
+                return RELEASE if pause.until is None else pause.until - now
+            if inflight >= controls.limit(evidence.limiter.limit, now):
+                return controls.next_change_s(now)
+        elif inflight >= evidence.limiter.limit:
+            return RELEASE
+        if breaker is not None and breaker.state is not BreakerState.CLOSED and not breaker.may_start(now):
             return breaker.reopens_in(now) or RELEASE
         if now < evidence.paced_until:
             return evidence.paced_until - now
@@ -220,7 +223,7 @@ class Door:
         if (down := self.down(now)) is not None and now >= self.down_until(slot, now):
             return down
         queue = self.queue
-        if queue.makes_room_in_bytes_for(slot) is None:
+        if slot.bytes and queue.makes_room_in_bytes_for(slot) is None:
             return Denial(Reason.QUEUE_FULL, limit=queue.most_bytes, used=queue.bytes)
         if self.waiting >= queue.depth and queue.makes_room_for(slot) is None:
             return self.full()

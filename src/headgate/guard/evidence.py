@@ -15,7 +15,7 @@ from headgate.config.settings import ResourceSettings
 from headgate.guard.sized_latencies import SizedLatencies
 from headgate.guard.slot import Slot
 from headgate.model.outcome import CallResult, Outcome
-from headgate.observe.histogram import WindowedHistogram
+from headgate.observe.histogram import WindowedHistogram, placed
 from headgate.policy.breaker import Breaker, BreakerChange, BreakerRules, BreakerState
 from headgate.policy.concurrency.cohort import CohortLimiter
 from headgate.policy.concurrency.fixed import FixedLimiter
@@ -181,16 +181,22 @@ class Evidence:
             ran_s = now - slot.started_at
             self.done += 1
             self.busy_s += ran_s
-            self.latencies.add(ran_s, now)
+            bucket, seconds = placed(ran_s)
+            self.latencies.add_at(bucket, seconds, now)
             if slot.given_tokens:
-                self.sized.add(slot.given_tokens, ran_s, now)
-            self.outcomes.add(True, now)
-            self._note_good(now)
+                self.sized.add(slot.given_tokens, bucket, seconds, now)
+            outcomes = self.outcomes
+            outcomes.add(True, now)
+            # unless too many others did not end well, this is a limit to come back to after an outage
+            if (self.breaker is None or self.breaker.state is BreakerState.CLOSED) and (
+                not outcomes.bad or outcomes.bad <= GOOD_SHARE * (outcomes.good + outcomes.bad)
+            ):
+                self._good_limit, self._good_at = self.limiter.limit, now
         elif outcome is not Outcome.IGNORED:
             bad = outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED)
             self.outcomes.add(not bad, now)
         if slot.stamp is not None:
-            told = Outcome.IGNORED if _about_a_rate(result) else outcome
+            told = Outcome.IGNORED if outcome is Outcome.OVERLOADED and _about_a_rate(result) else outcome
             change = self.limiter.end(slot.stamp, told, inflight=inflight, now=now)
             slot.stamp = None
             if change is not None:
@@ -199,14 +205,6 @@ class Evidence:
             self._tell_breaker(self.breaker, outcome, result, slot.epoch, slot.probe, now)
         if result.windows or result.retry_after_s is not None:
             self._cool_down(result, now)
-
-    def _note_good(self, now: float) -> None:
-        """A call ended well: unless too many others did not, this is a limit to come back to after an outage."""
-        if self.breaker is not None and self.breaker.state is not BreakerState.CLOSED:
-            return
-        outcomes = self.outcomes
-        if outcomes.bad <= GOOD_SHARE * (outcomes.good + outcomes.bad):
-            self._good_limit, self._good_at = self.limiter.limit, now
 
     def begin_probe(self, now: float) -> bool:
         """Make the call that starts now the breaker's probe; ``False`` when it may not be one."""
@@ -310,9 +308,5 @@ def _limiter(settings: ResourceSettings) -> Limiter:
 
 
 def _about_a_rate(result: CallResult) -> bool:
-    """Whether a refusal was about calls or model tokens per window, which pacing answers, not fewer at once."""
-    return (
-        result.outcome is Outcome.OVERLOADED
-        and not result.refused_concurrency
-        and any(window.remaining == 0 for window in result.windows)
-    )
+    """Whether an overload answer was about calls or tokens per window: pacing answers that, not fewer at once."""
+    return not result.refused_concurrency and any(window.remaining == 0 for window in result.windows)

@@ -22,7 +22,7 @@ from headgate.config.units import Rate
 from headgate.guard.ambient import Ambient
 from headgate.guard.slot import Slot
 from headgate.model.outcome import CallResult, Outcome
-from headgate.policy.token_bucket import RateTake, Taken, give_back, take
+from headgate.policy.token_bucket import RateTake, Taken, arrival_if_room, give_back, take
 
 KEYS_AT_MOST = 10_000
 """Keyed buckets that are remembered; the one unused for longest is forgotten first (and would start full again)."""
@@ -72,6 +72,8 @@ class Buckets:
         if not wishes:
             return _NOW
         now_ms = now * 1000
+        if len(wishes) == 1 and self._take_one(wishes[0], amount, now_ms):
+            return Answer(0.0, taken=wishes)
         longest = 0.0
         shadowed: RateTake | None = None
         after: list[tuple[RateTake, float]] = []
@@ -95,6 +97,21 @@ class Buckets:
             while len(self._arrivals) > self._most:
                 self._arrivals.popitem(last=False)
         return Answer(longest, taken=tuple(wish for wish, _ in after), shadowed=shadowed)
+
+    def _take_one(self, wish: RateTake, amount: float, now_ms: float) -> bool:
+        """Take from a bucket that has room: the usual case, without the account of it."""
+        if wish.shadow:
+            return False
+        key = wish.key
+        with self._lock:
+            after = arrival_if_room(self._arrivals.get(key), wish, now_ms=now_ms, amount=amount)
+            if after is None:
+                return False
+            self._arrivals[key] = after
+            self._arrivals.move_to_end(key)
+            if len(self._arrivals) > self._most:
+                self._arrivals.popitem(last=False)
+        return True
 
     def look(self, wish: RateTake, amount: float, *, now: float) -> Taken:
         """What taking would lead to now, taking nothing."""
@@ -130,7 +147,9 @@ class KeyedLimits:
 
     def wishes(self, whose: Ambient) -> list[RateTake]:
         """The buckets that a call of these circumstances has to take from."""
-        found = []
+        found: list[RateTake] = []
+        if not self._rules:
+            return found
         for number, rule, rate in self._rules:
             if rule.workflow not in (None, whose.workflow) or rule.tenant not in (None, whose.tenant):
                 continue
@@ -202,25 +221,28 @@ class TokenHolds:
     Not thread-safe by itself: apart from `reserve`, everything is called under the resource's lock.
     """
 
-    __slots__ = ("_buckets", "_keyed", "_shared", "estimate")
+    __slots__ = ("_buckets", "_keyed", "_shared", "_smallest", "estimate")
 
     def __init__(
         self, first_guess: float, *, shared: Sequence[RateTake], buckets: Buckets, keyed: KeyedLimits
     ) -> None:
         self.estimate = TokenEstimate(first_guess)
-        self._shared = tuple(shared)
         self._buckets = buckets
         self._keyed = keyed
+        self.use(shared)
 
     def use(self, shared: Sequence[RateTake]) -> None:
         """From now on, with these shared buckets; what was taken from them stays taken."""
         self._shared = tuple(shared)
+        self._smallest = min((one.size for one in self._shared if not one.shadow), default=math.inf)
 
     def reserve(self, slot: Slot, now: float) -> Answer:
         """Estimate what the slot's call takes, and reserve it in the keyed buckets of its circumstances, before it
         stands in line."""
         wishes = self._keyed.wishes(slot.whose)
         slot.tokens = self._estimate(slot.given_tokens, wishes)
+        if not wishes:
+            return _NOW
         answer = self._keyed.buckets.take(wishes, slot.tokens, now=now, most_wait_s=max(0.0, slot.wait_until - now))
         slot.keyed_hold = answer.taken
         return answer
@@ -229,7 +251,10 @@ class TokenHolds:
         """What was learned never asks for more than a whole bucket: such a call would be refused for good, and with
         it every later one, for nothing would be learned any more. What the caller itself says stands."""
         guess = self.estimate.guess(given)
-        smallest = min((wish.size for wish in (*self._shared, *wishes) if not wish.shadow), default=math.inf)
+        smallest = self._smallest
+        for wish in wishes:
+            if not wish.shadow and wish.size < smallest:
+                smallest = wish.size
         return guess if guess <= smallest else max(smallest, given or 0.0)
 
     def never_fits(self, slot: Slot) -> RateTake | None:

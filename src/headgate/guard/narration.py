@@ -20,6 +20,7 @@ _REASONS = {
     Outcome.QUOTA: Reason.QUOTA_EXHAUSTED,
     Outcome.IGNORED: Reason.INTERRUPTED,
 }
+_WORDS = {outcome: (outcome.value, reason.value) for outcome, reason in _REASONS.items()}
 
 
 def reason_of(outcome: Outcome) -> Reason:
@@ -30,20 +31,16 @@ def reason_of(outcome: Outcome) -> Reason:
 class Narration:
     """The notes of one resource."""
 
-    __slots__ = ("_bus", "_evidence", "_kind", "_name", "_queue_limit", "notes")
+    __slots__ = ("_evidence", "_kind", "_name", "_queue_limit", "bus", "notes")
 
     def __init__(self, name: str, kind: str, queue_limit: int, bus: EventBus, evidence: Evidence) -> None:
         self._name = name
         self._kind = kind
         self._queue_limit = queue_limit
-        self._bus = bus
+        self.bus = bus
+        """Ask it whether anybody listens before a note is made."""
         self._evidence = evidence
         self.notes: list[EventNote] = []
-
-    @property
-    def active(self) -> bool:
-        """Whether anybody listens."""
-        return self._bus.active
 
     def started(self, slot: Slot, *, inflight: int) -> None:
         fields = self._whose(slot)
@@ -54,8 +51,7 @@ class Narration:
 
     def finished(self, slot: Slot, result: CallResult, now: float, *, inflight: int, waiting: int) -> None:
         fields = self._whose(slot)
-        fields["outcome"] = result.outcome.value
-        fields["reason"] = reason_of(result.outcome).value
+        fields["outcome"], fields["reason"] = _WORDS[result.outcome]
         if result.status is not None:
             fields["status"] = result.status
         if result.model_tokens is not None:
@@ -93,12 +89,12 @@ class Narration:
     def tell(self, notes: list[EventNote]) -> None:
         """Tell what was noted; no lock is held."""
         for name, fields in notes:
-            self._bus.emit(name, **fields)
+            self.bus.emit(name, **fields)
 
     def tell_now(self, name: str, slot: Slot, **fields: Any) -> None:
         """Tell one thing about a call at once; no lock is held."""
-        if self._bus.active:
-            self._bus.emit(name, **self._whose(slot), **fields)
+        if self.bus.active:
+            self.bus.emit(name, **self._whose(slot), **fields)
 
     def _whose(self, slot: Slot) -> dict[str, Any]:
         whose = slot.whose

@@ -17,24 +17,23 @@ Pending = tuple[list[Slot], list[EventNote]]
 class Outbox:
     """The slots to be reached and the notes to be told."""
 
-    __slots__ = ("_narration", "_wakes", "_withdraw")
+    __slots__ = ("_narration", "_withdraw", "wakes")
 
     def __init__(self, narration: Narration, withdraw: Callable[[Slot], None]) -> None:
         self._narration = narration
-        self._wakes: list[Slot] = []
+        self.wakes: list[Slot] = []
+        """Who is to be reached."""
         self._withdraw = withdraw
 
     def reach(self, slot: Slot) -> None:
         """The slot's state or its next moment has changed."""
         if slot.waker is not None:
-            self._wakes.append(slot)
+            self.wakes.append(slot)
 
-    def collect(self) -> Pending | None:
+    def collect(self) -> Pending:
         """What is to be done; called last under the lock."""
-        if not self._wakes and not self._narration.notes:
-            return None
-        pending = (self._wakes, self._narration.notes)
-        self._wakes, self._narration.notes = [], []
+        pending = (self.wakes, self._narration.notes)
+        self.wakes, self._narration.notes = [], []
         return pending
 
     def deliver(self, pending: Pending) -> None:

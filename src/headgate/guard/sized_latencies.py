@@ -25,13 +25,13 @@ class SizedLatencies:
         self._window_s = window_s
         self._classes: dict[int, WindowedHistogram] = {}
 
-    def add(self, size: float, seconds: float, now: float) -> None:
-        """A call of that many model tokens (above 0) took so long."""
+    def add(self, size: float, bucket: int, seconds: float, now: float) -> None:
+        """A call of that many model tokens (above 0) took so long; ``bucket``: of the seconds, by `placed`."""
         place = size_class(size)
         known = self._classes.get(place)
         if known is None:
             known = self._classes[place] = WindowedHistogram(self._window_s, 6)
-        known.add(seconds, now)
+        known.add_at(bucket, seconds, now)
 
     def like(self, size: float, now: float, *, least: int, or_smaller: bool) -> WindowedHistogram | None:
         """The latencies of calls of that size, if at least ``least`` are known.

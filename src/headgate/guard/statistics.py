@@ -136,7 +136,7 @@ def snapshot(
     limit, waiting = door.limit(now), door.waiting
     rate, pause = controls.rate(now), controls.paused(now)
     oldest_s = queue.oldest_age_s(now)
-    p50_s, p95_s, p99_s = (evidence.latencies.quantile(q, now) for q in (0.5, 0.95, 0.99))
+    p50_s, p95_s, p99_s = evidence.latencies.quantiles((0.5, 0.95, 0.99), now)
     return ResourceStatistics(
         name=name,
         kind=kind,

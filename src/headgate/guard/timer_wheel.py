@@ -31,26 +31,23 @@ class Due(Protocol):
 class TimerWheel:
     """The wheel of one event loop."""
 
-    __slots__ = ("_armed_for", "_handle", "_loop", "_ticks", "_waiting")
+    __slots__ = ("_armed_for", "_handle", "_ticks", "_waiting", "loop_of")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
+        self.loop_of = weakref.ref(loop)
+        """Its loop, or ``None`` when that is gone."""
         self._waiting: dict[int, dict[Due, None]] = {}
         self._ticks: list[int] = []
         """Heap of the keys of ``_waiting``."""
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for = 0
 
-    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether this is ``loop``'s wheel."""
-        return self._loop() is loop
-
     def add(self, after_s: float, item: Due) -> int:
         """Call ``item.due()`` in ``after_s`` seconds; the returned tick is needed to `remove` it."""
-        loop = self._loop()
+        loop = self.loop_of()
         if loop is None:
             raise RuntimeError("the event loop of this timer wheel is gone")
-        tick = math.ceil((loop.time() + max(0.0, after_s)) * PER_S)
+        tick = math.ceil((loop.time() + (after_s if after_s > 0 else 0.0)) * PER_S)
         items = self._waiting.get(tick)
         if items is None:
             self._waiting[tick] = {item: None}
@@ -78,7 +75,7 @@ class TimerWheel:
 
     def _turn(self) -> None:
         self._handle = None
-        loop = self._loop()
+        loop = self.loop_of()
         if loop is None:
             return
         now = math.floor(loop.time() * PER_S + 1e-6)
@@ -103,7 +100,7 @@ class _Wheels:
 
     def of(self, loop: asyncio.AbstractEventLoop) -> TimerWheel:
         latest = self._latest
-        if latest is not None and latest.belongs_to(loop):
+        if latest is not None and latest.loop_of() is loop:
             return latest
         wheel = self._all.get(loop)
         if wheel is None:

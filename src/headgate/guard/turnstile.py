@@ -67,6 +67,7 @@ class Turnstile:
         self._retries = Retries(settings.retry, self.evidence.retry_budget, self.run_retries, rng)
         self._settings = settings
         self._clock = clock
+        self._bus = bus
         self._shadow = settings.mode is Mode.SHADOW
         self._refusals = Refusals(f"resource:{name}", rng)
         self._fleet = fleet
@@ -88,7 +89,7 @@ class Turnstile:
                 self.evidence.look(now)
             if self._shadow:
                 self._pass_in_shadow(slot, now)
-            elif self._door.unreachable(slot, now):
+            elif slot.whose.deadline is not None and self._door.unreachable(slot, now):
                 self._refuse(slot, TOO_LATE, now)
             elif self._queue or self._attempt(slot, now) > 0:
                 denial = self._door.denial(slot, now, inflight=self.inflight)
@@ -165,7 +166,7 @@ class Turnstile:
                 self._release(slot, now)
             else:
                 slot.state = SlotState.LINGERING
-            if self._narration.active:
+            if self._bus.active:
                 self._narration.finished(slot, result, now, inflight=self.inflight, waiting=self._door.waiting)
             if self._queue:
                 self._move_on(now)
@@ -299,12 +300,13 @@ class Turnstile:
         self.inflight += 1
         evidence.begin(slot, inflight=self.inflight, now=now)
         self.calls += 1
-        if self._narration.active:
+        if self._bus.active:
             self._narration.started(slot, inflight=self.inflight)
 
     def _release(self, slot: Slot, now: float) -> None:
         slot.state = SlotState.ENDED
-        self._retries.leave(slot)
+        if slot.retrying:
+            self._retries.leave(slot)
         self._door.correct(slot, now)
         self.inflight -= 1
         if self._fleet is not None:
@@ -339,7 +341,7 @@ class Turnstile:
 
     def _pump(self, now: float) -> None:
         while not self._door.full_up(self.inflight) and (head := self._queue.head()) is not None:
-            if now >= head.wait_until or self._door.unreachable(head, now):
+            if now >= head.wait_until or (head.whose.deadline is not None and self._door.unreachable(head, now)):
                 self._queue.discard(head)
                 self._refuse(head, late(head) if now >= head.wait_until else TOO_LATE, now)
                 continue
@@ -375,7 +377,7 @@ class Turnstile:
     def _count_denial(self, slot: Slot, denial: Denial, now: float, *, shadow: bool = False) -> Overloaded:
         self._refusals.count(denial.reason, shadow=shadow)
         refusal = self._refusals.words(denial, estimate_s=self._door.estimate_s(now, slot))
-        if self._narration.active:
+        if self._bus.active:
             self._narration.refused(
                 slot, refusal, now, inflight=self.inflight, waiting=self._door.waiting, shadow=shadow
             )
@@ -394,4 +396,4 @@ class Turnstile:
         """What is to be done once the lock is released."""
         if self.evidence.notes:
             self._narration.changes(self._clock.monotonic(), inflight=self.inflight, waiting=self._door.waiting)
-        return self._outbox.collect()
+        return self._outbox.collect() if self._narration.notes or self._outbox.wakes else None

@@ -187,7 +187,7 @@ class Forecaster:
         if self._overview is not None:
             occupied |= {queue.lane for queue in self._overview.queues if queue.lane and queue.depth + queue.running}
             occupied &= sharing
-        total = sum(self._shares.get(name, 0.0) for name in occupied) or 1.0
+        total = sum(share for name, share in self._shares.items() if name in occupied) or 1.0
         later = sum(share for name, share in self._shares.items() if name in occupied and self._after(name, lane))
         return max(0.0, 1 - later / total), self._shares.get(lane, 0.0) / total
 

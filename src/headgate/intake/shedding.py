@@ -41,7 +41,9 @@ class Shedder:
     _key: bytes = b""
 
     def __post_init__(self) -> None:
-        self._key = hashlib.sha256(self.settings.store.encode()).digest()
+        # Of the store without its folder: a process that reaches it by another path must turn away the same tenants.
+        name = self.settings.store.partition("?")[0].rpartition("/")[2]
+        self._key = hashlib.sha256(name.encode()).digest()
 
     @property
     def order(self) -> list[str]:

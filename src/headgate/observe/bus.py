@@ -32,15 +32,13 @@ class EventBus:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._subscribers: tuple[Subscriber, ...] = ()
-
-    @property
-    def active(self) -> bool:
-        """Whether anybody listens; lets hot paths skip building an event."""
-        return bool(self._subscribers)
+        self.active = False
+        """Whether anybody listens; lets hot paths skip building an event. To read only."""
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Listen from now on; the returned function ends it."""
         self._subscribers = (*self._subscribers, subscriber)
+        self.active = True
         return lambda: self._drop(subscriber)
 
     def emit(self, name: str, **fields: Any) -> None:
@@ -58,3 +56,4 @@ class EventBus:
 
     def _drop(self, subscriber: Subscriber) -> None:
         self._subscribers = tuple(one for one in self._subscribers if one is not subscriber)
+        self.active = bool(self._subscribers)

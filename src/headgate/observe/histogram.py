@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 RELATIVE_ERROR = 0.01
 SMALLEST = 1e-6
@@ -26,10 +26,11 @@ _ZERO = math.floor(math.log(SMALLEST) * _INVERSE_LOG_GROWTH) - 1
 class Histogram:
     """Counts of values in buckets of equal relative width. Values are in whatever unit the caller keeps to."""
 
-    __slots__ = ("_counts", "count", "total")
+    __slots__ = ("count", "counts", "total")
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
+        self.counts: dict[int, int] = {}
+        """By bucket."""
         self.count = 0
         """Values added."""
         self.total = 0.0
@@ -43,25 +44,25 @@ class Histogram:
         """
         value = _within(value)
         index = _index(value)
-        self._counts[index] = self._counts.get(index, 0) + 1
+        self.counts[index] = self.counts.get(index, 0) + 1
         self.count += 1
         self.total += value
 
     def merge(self, other: Histogram) -> None:
         """Count everything that ``other`` counted, too."""
-        for index, count in other._counts.items():
-            self._counts[index] = self._counts.get(index, 0) + count
+        for index, count in other.counts.items():
+            self.counts[index] = self.counts.get(index, 0) + count
         self.count += other.count
         self.total += other.total
 
     def take_out(self, other: Histogram) -> None:
         """Forget what ``other`` counted; it must have been merged or added before."""
-        for index, count in other._counts.items():
-            left = self._counts[index] - count
+        for index, count in other.counts.items():
+            left = self.counts[index] - count
             if left:
-                self._counts[index] = left
+                self.counts[index] = left
             else:
-                del self._counts[index]
+                del self.counts[index]
         self.count -= other.count
         self.total = self.total - other.total if self.count else 0.0
 
@@ -71,18 +72,33 @@ class Histogram:
         Raises:
             ValueError: ``q`` is outside 0..1.
         """
-        if not 0 <= q <= 1:
-            raise ValueError(f"a quantile is between 0 and 1, not {q!r}")
+        return self.quantiles((q,))[0]
+
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
+        """As `quantile` for each of these ascending shares, in one pass.
+
+        Raises:
+            ValueError: one is outside 0..1 or smaller than the one before it.
+        """
+        least = 0.0
+        for q in shares:
+            if not least <= q <= 1:
+                raise ValueError(f"a quantile is between 0 and 1, and several ascend, not {q!r}")
+            least = q
         if not self.count:
-            return None
-        rank = q * (self.count - 1)
-        seen = 0
-        index = _ZERO
-        for index in sorted(self._counts):
-            seen += self._counts[index]
-            if seen > rank:
-                break
-        return _middle(index)
+            return [None] * len(shares)
+        counts, last = self.counts, self.count - 1
+        indices = iter(sorted(counts))
+        index = next(indices)
+        seen = counts[index]
+        found: list[float | None] = []
+        for q in shares:
+            rank = q * last
+            while seen <= rank:
+                index = next(indices)
+                seen += counts[index]
+            found.append(_middle(index))
+        return found
 
     def mean(self) -> float | None:
         """The average of the values; ``None`` when empty."""
@@ -90,7 +106,7 @@ class Histogram:
 
     def at_or_below(self, bounds: Iterable[float]) -> list[int]:
         """For each bound, how many values are at or below it, within 1 % of the bound (cumulative buckets)."""
-        ordered = sorted((_middle(index), count) for index, count in self._counts.items())
+        ordered = sorted((_middle(index), count) for index, count in self.counts.items())
         return [sum(count for middle, count in ordered if middle <= bound) for bound in bounds]
 
     def copy(self) -> Histogram:
@@ -102,7 +118,7 @@ class Histogram:
     @property
     def buckets(self) -> int:
         """Buckets in use: what its memory is proportional to."""
-        return len(self._counts)
+        return len(self.counts)
 
 
 class WindowedHistogram:
@@ -130,16 +146,29 @@ class WindowedHistogram:
         Raises:
             ValueError: ``value`` is not a number.
         """
-        place = self._forget(now)
-        if not self._recent or self._recent[-1][0] != place:
-            self._recent.append((place, Histogram()))
-        self._recent[-1][1].add(value)
-        self._sum.add(value)
+        value = _within(value)
+        self.add_at(_index(value), value, now)
+
+    def add_at(self, index: int, value: float, now: float) -> None:
+        """Count one value of which the bucket is known (see `placed`)."""
+        place, recent = self._forget(now), self._recent
+        if not recent or recent[-1][0] != place:
+            recent.append((place, Histogram()))
+        for one in (recent[-1][1], self._sum):
+            counts = one.counts
+            counts[index] = counts.get(index, 0) + 1
+            one.count += 1
+            one.total += value
 
     def quantile(self, q: float, now: float) -> float | None:
         """As `Histogram.quantile`, of what is remembered at ``now``; ``None`` when that is nothing."""
         self._forget(now)
         return self._sum.quantile(q)
+
+    def quantiles(self, shares: Sequence[float], now: float) -> list[float | None]:
+        """As `Histogram.quantiles`, of what is remembered at ``now``."""
+        self._forget(now)
+        return self._sum.quantiles(shares)
 
     def count(self, now: float) -> int:
         """Values remembered at ``now``."""
@@ -153,17 +182,30 @@ class WindowedHistogram:
 
     def _forget(self, now: float) -> int:
         """Drop slices that are too old; the slice that ``now`` belongs to."""
-        self._latest = max(self._latest, now)
+        if now > self._latest:
+            self._latest = now
         place = math.floor(self._latest / self._slice_s)
         while self._recent and self._recent[0][0] <= place - self._slices:
             self._sum.take_out(self._recent.popleft()[1])
         return place
 
 
+def placed(value: float) -> tuple[int, float]:
+    """The bucket of a value and what it counts as there, for several histograms that count the same.
+
+    Raises:
+        ValueError: ``value`` is not a number.
+    """
+    value = _within(value)
+    return _index(value), value
+
+
 def _within(value: float) -> float:
+    if 0.0 <= value <= LARGEST:
+        return value
     if value != value:
         raise ValueError("not a number cannot be counted")
-    return min(max(value, 0.0), LARGEST)
+    return 0.0 if value < 0 else LARGEST
 
 
 def _index(value: float) -> int:

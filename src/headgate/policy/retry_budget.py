@@ -92,8 +92,13 @@ class RunRetries:
 
     def call(self, run_id: str) -> None:
         """The run makes a call (its first try)."""
-        calls, retries = self._runs.get(run_id, (0, 0))
-        self._keep(run_id, calls + 1, retries)
+        runs = self._runs
+        known = runs.get(run_id)
+        if known is None:
+            self._keep(run_id, 1, 0)
+        else:
+            runs[run_id] = known[0] + 1, known[1]
+            runs.move_to_end(run_id)
 
     def withdraw(self, run_id: str) -> bool:
         """Count one retry of the run; ``False`` (and nothing counted) when it has had its part."""

@@ -87,7 +87,9 @@ class TenantTurns:
             self._virtual = turn.tag
         elif not turn.waiting:
             turn.tag = self._virtual
-        self.correct(tenant, cost)
+        turn.tag += cost / self._weights.get(tenant, 1.0)
+        if turn.waiting and self._waiting > 1:
+            self._place(tenant, turn)
 
     def correct(self, tenant: str, cost: float) -> None:
         """The tenant's calls took ``cost`` seconds more (negative: less) than they were charged."""

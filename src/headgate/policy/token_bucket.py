@@ -91,6 +91,17 @@ def take(arrival_ms: float | None, wish: RateTake, *, now_ms: float, amount: flo
     return Taken(True, after, 0.0, (depth_ms - (after - now_ms)) / interval_ms, after - now_ms)
 
 
+def arrival_if_room(arrival_ms: float | None, wish: RateTake, *, now_ms: float, amount: float) -> float | None:
+    """The new arrival time if `take` would grant ``amount`` at ``now_ms``, else ``None``: all that the usual case
+    needs to know."""
+    per_window, window_ms = wish.per_window, wish.window_ms
+    depth_ms = (per_window if wish.burst is None else wish.burst) * (window_ms / per_window)
+    start = now_ms if arrival_ms is None or arrival_ms < now_ms else arrival_ms
+    if start + amount * (window_ms / per_window) - now_ms - depth_ms > 1e-6:
+        return None
+    return start - -amount * window_ms / per_window
+
+
 def settle(
     arrival_ms: float | None, *, taken: float, after_ms: float, actual: float, interval_ms: float, now_ms: float
 ) -> float | None:

@@ -62,7 +62,10 @@ class Carrier:
         """Runs by lane, claimed and not ended."""
         self.ready: deque[Attempt] = deque()
         """Claimed ahead, not begun."""
-        self.running: set[Attempt] = set()
+        self.running: dict[Attempt, None] = {}
+        """In the order in which they began; a set's order would differ from one process to the next."""
+        self.pausing = False
+        """A pause may have asked some of those that run to stop."""
         self.pace = Pace(slots)
         self.leaving = False
         """Nothing new is begun; what is claimed goes back."""
@@ -147,7 +150,7 @@ class Carrier:
     # -- carrying out -----------------------------------------------------------------------------------------------
 
     def _begin(self, attempt: Attempt) -> None:
-        self.running.add(attempt)
+        self.running[attempt] = None
         self._quiet.clear()
         attempt.started = self._clock.monotonic()
         attempt.safe_point.passed(step=False)
@@ -210,7 +213,7 @@ class Carrier:
         attempt.grace = attempt.wall_timer = None
         self.carried[attempt.run.lane] -= 1
         if attempt in self.running:
-            self.running.discard(attempt)
+            del self.running[attempt]
             attempt.stayed_s = self._clock.monotonic() - attempt.started
             self.left, self.stayed_s = self.left + 1, self.stayed_s + attempt.stayed_s
             self.pace.note(attempt.stayed_s)

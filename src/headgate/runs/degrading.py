@@ -17,6 +17,7 @@ SAMPLE_S = 0.25
 """A resource is looked at again after so long."""
 CALLED_AT_MOST = 32
 """Resources of one workflow that its ladder knows."""
+SUMS_KEPT = 256
 
 
 class Outlook(NamedTuple):
@@ -48,8 +49,9 @@ class ResourceWatch:
         """
         now = self._clock.monotonic()
         known = self._known.get(name)
-        if known is not None and now - known.at < SAMPLE_S:
-            return known
+        return known if known is not None and now - known.at < SAMPLE_S else self._look(name, known, now)
+
+    def _look(self, name: str, known: Outlook | None, now: float) -> Outlook:
         seen = self._resources.get(name).statistics()
         wait_s = degrade.expected_wait_s(
             waiting=seen.waiting,
@@ -78,13 +80,31 @@ class ResourceWatch:
 
     def pressure(self, names: Iterable[str]) -> float:
         """The largest pressure among these."""
-        return max((self.of(name).pressure for name in names), default=0.0)
+        now, highest = self._clock.monotonic(), 0.0
+        for name in names:
+            known = self._known.get(name)
+            if known is None or now - known.at >= SAMPLE_S:
+                known = self._look(name, known, now)
+            if known.pressure > highest:
+                highest = known.pressure
+        return highest
 
 
 class Ladder:
     """One workflow's ladder: which rungs pressure has taken, remembered for the hysteresis."""
 
-    __slots__ = ("_called", "_pressure", "_rungs", "_taken", "_watch", "_whole", "confirms", "knobs", "skippable")
+    __slots__ = (
+        "_called",
+        "_pressure",
+        "_rungs",
+        "_sums",
+        "_taken",
+        "_watch",
+        "_whole",
+        "confirms",
+        "knobs",
+        "skippable",
+    )
 
     def __init__(
         self, rungs: tuple[degrade.Rung, ...], pressure: Callable[[], float], watch: ResourceWatch | None
@@ -93,6 +113,8 @@ class Ladder:
         self._rungs = degrade.in_order(rungs)
         self._pressure, self._watch = pressure, watch
         self._taken: frozenset[int] = frozenset()
+        self._sums: dict[tuple[frozenset[int], int], degrade.Active] = {}
+        """What rungs that were taken lately come to; at most ``SUMS_KEPT``."""
         self._whole = degrade.add_up(self._rungs, range(len(self._rungs)))
         self._called: set[str] = set(self._whole.models)
         """Resources that runs of the workflow call, as far as known."""
@@ -126,7 +148,15 @@ class Ladder:
     def active(self, *, own: int = 0, whole: bool = False) -> degrade.Active:
         """What holds, as of the last look at the pressure; ``own``: rungs that the run takes for its slack;
         ``whole``: it was admitted on the cheaper path."""
-        return self._whole if whole else degrade.add_up(self._rungs, self._taken, own=own)
+        if whole:
+            return self._whole
+        key = (self._taken, own)
+        found = self._sums.get(key)
+        if found is None:
+            if len(self._sums) >= SUMS_KEPT:
+                self._sums.clear()
+            found = self._sums[key] = degrade.add_up(self._rungs, self._taken, own=own)
+        return found
 
 
 class Ladders:

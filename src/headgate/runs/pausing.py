@@ -14,10 +14,12 @@ def stop_paused(carrier: Carrier, held: HeldBack) -> None:
     They go back in line unharmed; nothing is cancelled. A run that is asked to stop for another reason already is
     left to that.
     """
-    if carrier.leaving:
+    stopping = bool(held.stopping)
+    if carrier.leaving or not (stopping or carrier.pausing):
         return
+    carrier.pausing = stopping
     for attempt in list(carrier.running):
-        if _stops(attempt, held):
+        if stopping and _stops(attempt, held):
             if attempt.stop is None:
                 attempt.step_reason = Reason.PAUSED
                 carrier.stop(attempt, Stop.STEP)
@@ -27,4 +29,4 @@ def stop_paused(carrier: Carrier, held: HeldBack) -> None:
 
 def _stops(attempt: Attempt, held: HeldBack) -> bool:
     run = attempt.run
-    return bool(held.stopping) and held.stops(lane=run.lane, workflow=run.workflow, tenant=run.tenant)
+    return held.stops(lane=run.lane, workflow=run.workflow, tenant=run.tenant)

@@ -132,10 +132,10 @@ class Preemptor:
             self._asked.popleft()
         if self._in_vain is not None:
             await self._doubt(*self._in_vain)
-        lowest = max((self._rank(attempt) for attempt in self._carrier.running), default=0)
         if now < self._not_before or not self._full() or not preemption.may_ask(self._asked, now, bounds):
             return
-        heads = await self._heads(below=lowest)
+        lanes_here = {attempt.run.lane for attempt in self._carrier.running}
+        heads = await self._heads(below=max(map(self._rank, lanes_here), default=0))
         if not heads or not self._full():
             return
         carried, slots = self._carrier.carried, self._carrier.pace.slots
@@ -171,7 +171,9 @@ class Preemptor:
         running = list(self._carrier.running)
         times = _call_times(running)
         candidates = [
-            self._candidate(key, attempt, times[attempt.run.workflow]) for key, attempt in enumerate(running)
+            self._candidate(key, attempt, times[attempt.run.workflow])
+            for key, attempt in enumerate(running)
+            if self._rank(attempt.run.lane) > head.rank  # no other makes room for it
         ]
         found = preemption.victim(candidates, head, lanes, bounds)
         if found is None:
@@ -234,8 +236,8 @@ class Preemptor:
         carrier = self._carrier
         return not carrier.leaving and not carrier.room and len(carrier.running) >= carrier.pace.slots
 
-    def _rank(self, attempt: Attempt) -> int:
-        return self._ranks.get(attempt.run.lane, len(self._ranks))
+    def _rank(self, lane: str) -> int:
+        return self._ranks.get(lane, len(self._ranks))
 
     def _candidate(self, key: int, attempt: Attempt, times: CallTimes) -> Candidate:
         run, now = attempt.run, self._clock.monotonic()
@@ -250,7 +252,7 @@ class Preemptor:
         return Candidate(
             key=key,
             lane=run.lane,
-            rank=self._rank(attempt),
+            rank=self._rank(run.lane),
             redo_s=redo_s,
             to_step_s=to_step_s,
             remaining_s=remaining_s,

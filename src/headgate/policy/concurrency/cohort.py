@@ -114,7 +114,7 @@ class CohortLimiter:
         if not 1 <= least <= most:
             raise ValueError(f"an adaptive limit needs 1 <= least <= most, got {least!r}..{most!r}")
         self._least, self._most = least, most
-        self._level = float(min(most, max(least, START if start is None else start)))
+        self._set_level(float(min(most, max(least, START if start is None else start))))
         self.generation = 0
         self._live: dict[Stamp, None] = {}
         self._belief = KneeBelief(least, most)
@@ -146,9 +146,9 @@ class CohortLimiter:
         self._crowded = False
         self._memory_hold_until = -math.inf
 
-    @property
-    def limit(self) -> int:
-        return max(1, int(self._level + 1e-9))
+    def _set_level(self, level: float) -> None:
+        self._level = level
+        self.limit = max(1, int(level + 1e-9))
 
     def begin(self, *, inflight: int, size: float | None, now: float) -> Stamp:
         size = size if size is not None and 0 < size < math.inf else 1.0
@@ -360,7 +360,7 @@ class CohortLimiter:
 
     def _move(self, level: float, reason: str, **inputs: float) -> Change | None:
         old = self.limit
-        self._level = min(float(self._most), max(float(self._least), level))
+        self._set_level(min(float(self._most), max(float(self._least), level)))
         self._cohort = self._new_cohort()
         if self.limit == old:
             return None

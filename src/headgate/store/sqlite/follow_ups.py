@@ -48,7 +48,7 @@ def begin(tx: Transaction, seq: int, wanted: FollowUp, *, now_ms: int) -> None:
     if wanted.sheddable:
         tx.run("allow_to_shed", follower)
     tx.run("copy_steps_of_ended", follower, seq)
-    tx.run("keep_done_step", *row_of_step(follower, _marker(record.id, before.id, now_ms), StepState.DONE))
+    tx.run("keep_done_step", follower, *row_of_step(_marker(record.id, before.id, now_ms), StepState.DONE))
 
 
 def _marker(run_id: str, before: str, now_ms: int) -> Step:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from headgate.model.step import Step, StepState
 from headgate.store.sqlite.operations import Operations
-from headgate.store.sqlite.rows import row_of_step
+from headgate.store.sqlite.rows import Row, row_of_step
 from headgate.store.sqlite.transaction import Transaction
 
 
@@ -17,25 +15,20 @@ class SqliteJournal:
         self._writer = writer
 
     async def begin(self, run_id: str, owner: str, term: int, step: Step) -> bool:
-        return await self._fenced(
-            run_id, owner, term, lambda tx, seq: tx.run("keep_begun_step", *row_of_step(seq, step, StepState.BEGUN))
-        )
+        fence = (run_id, owner, term)
+        return await self._fenced(fence, "begin_step", row_of_step(step, StepState.BEGUN))
 
     async def record(self, run_id: str, owner: str, term: int, step: Step) -> bool:
-        return await self._fenced(
-            run_id, owner, term, lambda tx, seq: tx.run("keep_done_step", *row_of_step(seq, step, StepState.DONE))
-        )
+        fence = (run_id, owner, term)
+        return await self._fenced(fence, "record_step", row_of_step(step, StepState.DONE))
 
     async def forget(self, run_id: str, owner: str, term: int, key: str) -> bool:
-        return await self._fenced(run_id, owner, term, lambda tx, seq: tx.run("forget_begun_step", seq, key))
+        return await self._fenced((run_id, owner, term), "forget_step", (key,))
 
-    async def _fenced(self, run_id: str, owner: str, term: int, write: Callable[[Transaction, int], None]) -> bool:
+    async def _fenced(self, fence: tuple[str, str, int], statement: str, values: Row) -> bool:
         def operation(tx: Transaction) -> bool:
-            row = tx.row("fenced_run", run_id, owner, term)
-            if row is None:
-                return False
-            write(tx, row[0])
-            return True
+            # the statement itself looks at the fence; only where it wrote nothing is it to be found out why
+            return tx.changed(statement, *fence, *values) > 0 or tx.row("fenced_run", *fence) is not None
 
         written: bool = await self._writer.submit(operation)
         return written

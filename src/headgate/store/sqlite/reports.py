@@ -68,9 +68,8 @@ def _learn(tx: Transaction, samples: Sequence[TrackSample], now_ms: int) -> None
         grown = grown or row is None
         known = () if row is None else _samples(row[0])
         revision += 1
-        text = json.dumps(
-            [[round(number, 4) for number in one] for one in (*known, *new)[-WINDOW:]], separators=(",", ":")
-        )
+        new_ones = [tuple(round(number, 4) for number in one) for one in new]  # the known ones are rounded already
+        text = json.dumps((*known, *new_ones)[-WINDOW:], separators=(",", ":"))
         tx.run("keep_track", name, revision, now_ms, text)
     if grown:
         tx.run("drop_stalest_tracks", TRACKS_AT_MOST)
@@ -86,6 +85,6 @@ def _report(owner: str, at_ms: int, text: str) -> OwnerReport | None:
 def _samples(text: str) -> tuple[tuple[float, ...], ...]:
     """A stored track; a damaged one is learned anew."""
     try:
-        return tuple(tuple(float(number) for number in one) for one in json.loads(text))
+        return tuple([tuple(map(float, one)) for one in json.loads(text)])
     except (ValueError, TypeError):
         return ()

@@ -99,10 +99,9 @@ def step_of(row: Row) -> Step:
     return Step(key, seq, resource, function, nth, Effect(effect), StepState(state), *rest)
 
 
-def row_of_step(run: int, step: Step, state: StepState) -> Row:
-    """What `keep_begun_step` and `keep_done_step` bind."""
+def row_of_step(step: Step, state: StepState) -> Row:
+    """What `begin_step`, `record_step` and `keep_done_step` bind after what says whose step it is."""
     return (
-        run,
         step.key,
         step.seq,
         step.resource,

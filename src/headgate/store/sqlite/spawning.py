@@ -91,4 +91,4 @@ def keep_birth(tx: Transaction, spawn: Spawn, birth: Birth, seq: int, run_id: st
 def keep_spawn_step(tx: Transaction, spawn: Spawn, parent_seq: int, run_id: str) -> None:
     """The parent's journal says which run it spawned at that step."""
     step = replace(spawn.step, result=encode({"run_id": run_id}))
-    tx.run("keep_done_step", *row_of_step(parent_seq, step, StepState.DONE))
+    tx.run("keep_done_step", parent_seq, *row_of_step(step, StepState.DONE))
