@@ -111,3 +111,36 @@ def test_a_configuration_that_does_not_fit_is_told_with_what_there_is(
 def test_mistakes_are_told(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == code
     assert words in capsys.readouterr().err
+
+
+def test_advise_searches_and_says_what_it_found_or_that_it_found_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = SCENARIO.replace("GOODPUT", "0.2").replace("seconds: 20s", "seconds: 5s").replace("since: 5", "since: 1")
+    (tmp_path / "tiny.yaml").write_text(short.replace("until: 12", "until: 2"))
+    (tmp_path / "headgate.yaml").write_text(CONFIG.replace("1..18}}", "1}}  # one at a time"))
+    arguments = ["lab", "advise", "tiny.yaml", "--config", "headgate.yaml", "--plays", "14", "--jobs", "1"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "advice: raise `large` concurrency (at most 1)" in out
+    assert "-models: {large: {concurrency: 1}}  # one at a time" in out
+    assert "+models: {large: {concurrency: 1.." in out
+    assert "Gain: " in out
+    diff = (tmp_path / "lab-out" / "advise.diff").read_text()
+    assert diff.startswith("--- a/headgate.yaml\n+++ b/headgate.yaml\n")
+    assert "# one at a time" in diff
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["lab", "advise", "steady"], 2, "--config"),
+        (["lab", "advise", "tiny.yaml", "--plays", "3"], 1, "3 plays are too few"),
+        (["lab", "advise", "tiny.yaml", "--config", "nope.yaml"], 1, "nope.yaml: cannot be read"),
+    ],
+)
+def test_advise_tells_mistakes(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == code
+    assert words in capsys.readouterr().err

@@ -99,6 +99,66 @@ def make_report(
             print(f"picture: {path}")
 
 
+@app.command("advise")
+def advise_settings_for(
+    scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO|FILE.yaml...", help="Your traffic.")],
+    config: Config = None,
+    workflow: Workflow = None,
+    plays: Annotated[int, typer.Option("--plays", min=1, max=100_000, help="At most so many plays.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", help="The first of the seeds.")] = 1,
+    jobs: Jobs = os.cpu_count() or 1,
+    out: Annotated[Path, typer.Option("--out", help="Where the diff goes.")] = OUT,
+) -> None:
+    """Search better settings for your traffic and write them as a diff, with the gain on seeds not searched with."""
+    from headgate.lab.search.advising import advise_settings, subject_of, subject_of_file
+
+    if config is not None:
+        subject = subject_of(_scenarios(scenarios, None, None), config, workflow)
+    elif len(scenarios) == 1 and scenarios[0].endswith((".yaml", ".yml")):
+        subject = subject_of_file(Path(scenarios[0]))
+    else:
+        raise typer.BadParameter(
+            "give the headgate.yaml to improve, or one scenario file of yours", param_hint="--config"
+        )
+    with _progress("searching") as on_done:
+        suggestion = advise_settings(subject, plays=plays, seed=seed, jobs=jobs, on_done=on_done)
+    found = suggestion.found
+    for one in suggestion.advice:
+        print(f"advice: {one.words}")
+    print(f"\n{found.tried} changes tried in {found.plays} plays.")
+    if not found.changes:
+        if found.gains:
+            print(
+                f"Nothing better found: what gained {100 * found.looked_better:.1f} points while searching gained "
+                f"{100 * found.gain:.1f} ± {100 * found.spread:.1f} on other seeds."
+            )
+        else:
+            print("Nothing better found.")
+        return
+    table(
+        ("SETTING", "NOW", "SUGGESTED"),
+        [(one.setting, one.old, one.value) for one in suggestion.moves],
+        empty="",
+    )
+    print(
+        f"\nGain: {100 * found.gain:.1f} ± {100 * found.spread:.1f} points over {len(found.gains)} seeds that were "
+        f"not searched with ({100 * found.looked_better:.1f} on those that were).\n\n{suggestion.diff}"
+    )
+    path = _written(out / "advise.diff", suggestion.diff)
+    print(f"diff: {path} (apply it beside the file: patch -p1 < {path})")
+
+
+def _written(path: Path, text: str) -> Path:
+    from headgate.errors import HeadgateError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise HeadgateError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
 def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> list[Scenario]:
     from headgate.lab.own_config import find_scenario, with_config
     from headgate.lab.scenario.description import shipped

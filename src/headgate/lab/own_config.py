@@ -50,7 +50,7 @@ def with_settings(
         ConfigError: something is missing; each line says what, and what there is instead.
     """
     problems = _missing(scenario, settings, filename)
-    chosen = workflow or _workflow_of(settings)
+    chosen = workflow or workflow_of(settings)
     if chosen is None:
         known = ", ".join(settings.workflows)
         problems.append(f"{filename}: has several workflows ({known}); say which one the runs are: --workflow NAME")
@@ -71,8 +71,9 @@ def with_settings(
         raise ConfigError([f"{filename}: does not fit scenario {scenario.name}: {one}" for one in told]) from error
 
 
-def _workflow_of(settings: GateSettings) -> str | None:
-    """Whose settings the runs have; ``None`` if that is not clear."""
+def workflow_of(settings: GateSettings) -> str | None:
+    """Whose settings the runs of a scenario have: those of ``agent``, or of the only workflow there is; ``None`` if
+    that is not clear."""
     names = list(settings.workflows)
     if WORKFLOW in names or not names:
         return WORKFLOW
