@@ -128,12 +128,12 @@ def test_recovery_is_when_those_who_come_are_served_again_whatever_finishes(
     scenario: Scenario, bad_until: float, expected: float
 ) -> None:
     calm = scenario.model_copy(update={"seconds": 80.0})
+    first = wishes(calm, 1)[0]
     fates = [
         # one of them every half second; those who come in the bad time are refused while a backlog finishes
         Fate(wish, 1, admitted=fine, succeeded=fine, finished_s=wish.at_s + 1 if fine else None)
         for wish, fine in (
-            (replace(wishes(calm, 1)[0], number=n, at_s=n / 2, deadline_s=9.0), not 20 <= n / 2 < bad_until)
-            for n in range(160)
+            (replace(first, number=n, at_s=n / 2, deadline_s=9.0), not 20 <= n / 2 < bad_until) for n in range(160)
         )
     ]
     played = Played(calm, 1, fates, [], dict.fromkeys(calm.dependencies, 0.0), 90.0)

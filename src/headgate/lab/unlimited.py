@@ -125,7 +125,7 @@ class Unlimited:
         self._workflows = dict(workflows)
         self._clock = clock
         self._rng = rng
-        self._at_work: set[asyncio.Task[None]] = set()
+        self._at_work: dict[str, asyncio.Task[None]] = {}
         self.records: dict[str, UnlimitedRecord] = {}
 
     def submit(
@@ -141,19 +141,26 @@ class Unlimited:
         record = UnlimitedRecord(uuid7(now_ms, self._rng.getrandbits), workflow, tenant, user, now_ms)
         self.records[record.id] = record
         task = asyncio.get_running_loop().create_task(self._carry_out(function, record, input))
-        self._at_work.add(task)
-        task.add_done_callback(self._at_work.discard)
+        self._at_work[record.id] = task
+        task.add_done_callback(lambda _: self._at_work.pop(record.id, None))
         return record
 
     @property
     def running(self) -> int:
         return len(self._at_work)
 
+    def lose(self, run_id: str) -> None:
+        """The process of this run went away: unless it has ended, it ends as cancelled and nobody knows of it."""
+        task = self._at_work.get(run_id)
+        if task is not None:
+            task.cancel()
+
     async def stop(self) -> None:
         """Abandon what is still running; those runs end as cancelled."""
-        for task in list(self._at_work):
+        tasks = list(self._at_work.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry_out(self, function: Callable[..., Awaitable[Any]], record: UnlimitedRecord, input: Any) -> None:
         state, detail = RunState.SUCCEEDED, None

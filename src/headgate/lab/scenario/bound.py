@@ -14,6 +14,11 @@ of its own unless the whole run cannot be done before its deadline; runs may be 
 is applied in full. A model and its stand-in are one dependency with both capacities, at the mean ratio of their
 speeds. Errors cost what they cost: a call that breaks half way has used half its work.
 
+Of odd runs it assumes: those that go round in circles or spawn themselves without end are worth nothing, and none of
+their calls is needed; sub-runs need all their calls, side by side; a prompt that grows is read in full; what a tool
+gave malformed is had by calling again, without a model that repairs; people are one more dependency, which answers at
+its mean speed without a pause. Restarts cost it nothing.
+
 Runs that begin in the same `BIN_S` and are of similar size are one amount; their times are rounded outwards.
 """
 
@@ -26,6 +31,7 @@ from itertools import combinations
 
 from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan
 from headgate.lab.scenario.description import Dependency, Scenario
+from headgate.lab.scenario.oddities import in_a_row, needed, questions
 from headgate.lab.scenario.traffic import Wish, work_s
 from headgate.lab.scenario.users import WORKFLOW
 from headgate.lab.weather import Spell, Weather, next_change, weather_at
@@ -70,9 +76,10 @@ class _Amount:
 
 def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     """The bound over ``wanted``."""
+    wanted = [wish for wish in wanted if wish.sound]
     cheap = [replace(wish, plan=_cheapest(scenario, wish)) for wish in wanted]
     works = [work_s(wish.plan, scenario.dependencies) for wish in cheap]
-    able = [_alone_s(scenario, work) <= wish.deadline_s for wish, work in zip(cheap, works, strict=True)]
+    able = [_alone_s(scenario, wish) <= wish.deadline_s for wish in cheap]
     most = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values())
     bins = math.ceil(most / BIN_S) + 1
     offered = {lane: sum(wish.lane == lane for wish in wanted) for lane in scenario.lanes}
@@ -151,6 +158,8 @@ def _dependencies(
         found.append((name, _use(works, name), _sum_of(capacities)))
         if one.requests_per_min is not None and len(capacities) == 1:
             found.append((f"{name} per minute", _count(wishes, name), _steady(one.requests_per_min / 60)))
+    for queue, people in scenario.people.items():
+        found.append((queue, _questions(wishes, queue), _steady(people.count / people.takes)))
     return found
 
 
@@ -159,7 +168,11 @@ def _use(works: Sequence[dict[str, float]], name: str) -> Use:
 
 
 def _count(wishes: Sequence[Wish], name: str) -> Use:
-    return lambda index: float(sum(call.dependency == name for call in wishes[index].plan))
+    return lambda index: float(sum(call.dependency == name for call in needed(wishes[index].plan)))
+
+
+def _questions(wishes: Sequence[Wish], queue: str) -> Use:
+    return lambda index: float(questions(wishes[index].plan, queue))
 
 
 def _steady(per_s: float) -> Capacity:
@@ -184,7 +197,7 @@ def _ratio(one: Dependency, stand_in: Dependency, name: str, wishes: Sequence[Wi
 
 
 def _all_are(dependency: Dependency, wish: Wish) -> dict[str, Dependency]:
-    return {call.dependency: dependency for call in wish.plan}
+    return {call.dependency: dependency for call in needed(wish.plan)}
 
 
 def _work_capacity(scenario: Scenario, name: str) -> Capacity:
@@ -223,15 +236,21 @@ def _cheapest(scenario: Scenario, wish: Wish) -> Plan:
     skip = {part for rung in rungs for part in rung.skip}
     knobs = [rung.knobs[ANSWER_TOKENS] for rung in rungs if ANSWER_TOKENS in rung.knobs]
     tokens = int(min([NO_BOUND, *(int(one) for one in knobs)]))
-    return tuple(
-        replace(call, writes=min(call.writes, tokens)) for call in wish.plan if not call.part or call.part not in skip
-    )
+
+    def cheapest(plan: Plan) -> Plan:
+        return tuple(
+            replace(call, writes=min(call.writes, tokens), inner=cheapest(call.inner))
+            for call in plan
+            if not call.part or call.part not in skip
+        )
+
+    return cheapest(wish.plan)
 
 
-def _alone_s(scenario: Scenario, work: dict[str, float]) -> float:
-    """What a run takes when it has the world to itself, with every call at its fastest."""
-    total = 0.0
-    for name, seconds in work.items():
+def _alone_s(scenario: Scenario, wish: Wish) -> float:
+    """What a run takes when it has the world and its people to itself, with every call at its fastest."""
+    total = sum(people.takes * questions(wish.plan, queue) for queue, people in scenario.people.items())
+    for name, seconds in work_s(in_a_row(wish.plan), scenario.dependencies).items():
         one = scenario.dependencies[name]
         quickest = 1.0
         for other in scenario.dependencies.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -15,6 +16,7 @@ from headgate.config.settings import GateSettings
 from headgate.config.units import Amount, Flag, Number, Seconds, Share, Whole
 from headgate.config.words import complaints
 from headgate.errors import ConfigError
+from headgate.lab.scenario.behaviours import Answerers, Behaviours, Restarts
 
 Positive = Annotated[Number, Field(gt=0, le=1_000_000)]
 Times = Annotated[Number, Field(ge=0, le=1_000)]
@@ -91,6 +93,8 @@ class Change(Settings):
     """As many runs as otherwise, times this."""
     tenants: Names = ()
     """Only these; empty is all."""
+    lane: Name | None = None
+    """Only runs of this lane."""
 
 
 class Bursts(Settings):
@@ -108,6 +112,8 @@ class Herd(Settings):
     at: Moment
     runs: Count
     within: Seconds = 1.0
+    lane: Name | None = None
+    """All of them in this lane; by the lanes' parts without it."""
 
 
 class Tenants(Settings):
@@ -144,6 +150,9 @@ class Calls(Settings):
     least: Count = 3
     most: Count = 12
     pace: Positive = 10.0
+    repairs: Annotated[Whole, Field(ge=0, le=20)] = 0
+    """When what a tool gave is unusable, a model is asked to repair the request and the tool is called again, so many
+    times; then the run fails."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -210,8 +219,12 @@ class Scenario(Settings):
     traffic: Traffic
     calls: Calls = Calls()
     users: Users = Users()
+    behaviours: Behaviours = Behaviours()
+    people: Annotated[dict[Name, Answerers], Field(default_factory=dict)]
+    """Queue → who answers its questions."""
     gates: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Processes that take in and carry out runs, on one store."""
+    restarts: Restarts | None = None
     headgate: GateSettings
     """The configuration, as its users would write it."""
     goals: tuple[Goal, ...] = ()
@@ -230,8 +243,27 @@ class Scenario(Settings):
                 raise ValueError(f"headgate: declares no {one.kind} {name!r}, which the runs call")
         if unknown := [lane for lane in self.lanes if lane not in self.headgate.lanes]:
             raise ValueError(f"headgate: has no lane {unknown[0]!r}")
+        named = [one.lane for one in self.traffic.changes] + [one.lane for one in self.traffic.herds]
+        if unknown := [lane for lane in named if lane is not None and lane not in self.lanes]:
+            raise ValueError(f"traffic: {unknown[0]!r} is no lane here; known: {', '.join(self.lanes)}")
         if abs(sum(lane.part for lane in self.lanes.values()) - 1) > 1e-6:
             raise ValueError("the lanes' parts must add up to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _people_and_gates_are_there(self) -> Self:
+        asking = self.behaviours.asking
+        queues = [*self.people, *([] if asking is None else [asking.queue])]
+        for queue in queues:
+            if queue not in self.headgate.approvals:
+                raise ValueError(f"headgate: declares no approvals {queue!r}, which the runs ask")
+            if queue not in self.people:
+                raise ValueError(f"people: nobody answers {queue!r}, which the runs ask")
+        models = [name for name, one in self.dependencies.items() if one.kind == "model" and one.in_place_of is None]
+        if not models and (self.calls.repairs or self.behaviours.looping is not None):
+            raise ValueError("looping and repairs need a model among the dependencies")
+        if self.restarts is not None and self.gates < 2:
+            raise ValueError("restarts: one after the other needs gates: 2 or more")
         return self
 
 
@@ -243,11 +275,16 @@ def shipped() -> dict[str, Traversable]:
 
 
 def load_scenario(name: str) -> Scenario:
-    """A shipped scenario.
+    """A shipped scenario, or the one in a file of one's own: what ends in ``.yaml`` or ``.yml`` is a path.
 
     Raises:
-        ConfigError: there is none of that name, or its file has mistakes.
+        ConfigError: there is none of that name, or its file cannot be read or has mistakes.
     """
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return parse_scenario(Path(name).read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{name}: cannot be read: {error}"]) from error
     known = shipped()
     if name not in known:
         raise ConfigError([f"there is no scenario {name!r}; known: {', '.join(known)}"])

@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,9 +21,10 @@ from headgate.gate import Gate
 from headgate.lab.scenario.calls import Agent
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import ResourceFacts, Tally
+from headgate.lab.scenario.fleet import Fleet, FleetDesk, stops
 from headgate.lab.scenario.timeline import Sight, Timeline, Watcher
 from headgate.lab.scenario.traffic import Wish, wishes
-from headgate.lab.scenario.users import WORKFLOW, Asked, GateDesk, Users
+from headgate.lab.scenario.users import WORKFLOW, Asked, Users
 from headgate.lab.scenario.world import Effect, World
 from headgate.lab.surge import SHARED_MEMORY, EventLog
 from headgate.lab.unlimited import Unlimited
@@ -146,27 +147,25 @@ async def _play(
     settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
     log, born_ms = EventLog(), clock.now_ms()
     tally = Tally(born_ms)
-    async with AsyncExitStack() as stack:
-        gates = []
-        for place in range(scenario.gates):
-            gate = Gate(settings, clock=clock, rng=Random(f"{seed}/gate/{place}"), store_mode="inline")
-            gate.bus.subscribe(log)
-            gate.bus.subscribe(tally)
-            gate.workflow(WORKFLOW)(Agent(world).__call__)
-            gates.append(await stack.enter_async_context(gate))
-        desks = [GateDesk(gate, clock, one_lane=one_lane) for gate in gates]
-        users = Users(desks, clock, tries=scenario.users.tries)
+    agent = Agent(world, repairs=scenario.calls.repairs)
+    fleet = Fleet(scenario, settings, agent, clock=clock, seed=seed, listeners=(log, tally))
+    async with fleet:
+        gates = fleet.serving
+        users = Users([FleetDesk(fleet, clock, one_lane=one_lane)], clock, tries=scenario.users.tries)
         watcher = Watcher(list(scenario.dependencies), world.inflight, _sight_of(gates), now=clock.monotonic)
         beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
+        beside.append(asyncio.create_task(world.people.work(fleet.serving_gate)))
         if aside is not None:
             beside.append(asyncio.ensure_future(aside(gates, clock)))
+        restarting = asyncio.create_task(fleet.restart())
         await users.come(drawn)
-        await _all_ended(gates[0], clock, scenario)
+        await restarting
+        await _all_ended(fleet.serving_gate(), clock, scenario)
         watcher.end()
         for task in beside:
             task.cancel()
         for run_id, asked in users.by_run.items():
-            asked.run = await gates[0].store.runs.get(run_id)
+            asked.run = await fleet.serving_gate().store.runs.get(run_id)
         seconds = clock.monotonic()
     fates = [_fate(asked, born_ms) for asked in users.asked]
     timeline = watcher.timeline(fates, world.effects)
@@ -255,14 +254,16 @@ def _fate(asked: Asked, born_ms: int) -> Fate:
 
 async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock, seed: int) -> Played:
     world = World(scenario, clock=clock, seed=seed)
-    control = Unlimited({WORKFLOW: Agent(world).__call__}, clock=clock, rng=Random(f"{seed}/control"))
+    agent = Agent(world, repairs=scenario.calls.repairs)
+    control = Unlimited({WORKFLOW: agent.__call__}, clock=clock, rng=Random(f"{seed}/control"))
     watcher = Watcher(list(scenario.dependencies), world.inflight, Sight, now=clock.monotonic)
     beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
+    beside.append(asyncio.create_task(world.people.work(lambda: None)))
+    beside.append(asyncio.create_task(_lose_runs(scenario, control, clock)))
     born_ms, records = clock.now_ms(), []
     for wish in drawn:
         await asyncio.sleep(max(0.0, wish.at_s - clock.monotonic()))
-        ticket = {"number": wish.number, "plan": [call.as_json() for call in wish.plan]}
-        records.append(control.submit(WORKFLOW, ticket, tenant=wish.tenant))
+        records.append(control.submit(WORKFLOW, wish.ticket, tenant=wish.tenant))
     until_s = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values()) + AFTER_DEADLINE_S
     while control.running and clock.monotonic() < until_s:  # noqa: ASYNC110  the control tells nobody of its ends
         await asyncio.sleep(LOOK_S)
@@ -270,6 +271,7 @@ async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock
     watcher.end()
     for task in beside:
         task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
     fates = [
         Fate(
             wish,
@@ -295,3 +297,14 @@ async def _unlimited(scenario: Scenario, drawn: Sequence[Wish], clock: LoopClock
         len(world.effects),
         timeline=timeline,
     )
+
+
+async def _lose_runs(scenario: Scenario, control: Unlimited, clock: LoopClock) -> None:
+    """What restarts do to runs that are kept in memory only: those of the process that have not ended when its grace
+    is over are lost. Every process has its share of the runs."""
+    for stop in stops(scenario):
+        await asyncio.sleep(max(0.0, stop.at_s - clock.monotonic()))
+        begun = [one for nth, one in enumerate(control.records.values()) if nth % scenario.gates == stop.place]
+        await asyncio.sleep(0.0 if scenario.restarts is None else scenario.restarts.grace)
+        for record in begun:
+            control.lose(record.id)

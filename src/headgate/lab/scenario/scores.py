@@ -12,6 +12,7 @@ from headgate.lab.scenario.bound import Bound
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.play import Fate, Played
 from headgate.lab.scenario.traffic import work_s
+from headgate.lab.scenario.world import Effect
 
 RECOVERY_WINDOW_S = 10.0
 RECOVERY_STEP_S = 5.0
@@ -54,13 +55,14 @@ def score(played: Played, bound: Bound, *, alone: Played | None = None) -> Score
     """Score the runs after the warm-up. ``alone``: the same seed without the noisy tenants."""
     scenario = played.scenario
     fates = [fate for fate in played.fates if fate.wish.at_s >= scenario.warm_up]
-    lanes = {lane: _lane([f for f in fates if f.wish.lane == lane], bound.by_lane[lane]) for lane in scenario.lanes}
-    good = {fate.wish.number for fate in fates if fate.on_time}
+    sound = [fate for fate in fates if fate.wish.sound]
+    lanes = {lane: _lane([f for f in sound if f.wish.lane == lane], bound.by_lane[lane]) for lane in scenario.lanes}
+    good = {fate.wish.number for fate in sound if fate.on_time}
     scored = {fate.wish.number for fate in fates}
     effects = [effect for effect in played.effects if effect.run in scored]
     spent = sum(effect.spent_s for effect in effects)
     value = sum(fate.wish.value for fate in fates if fate.on_time)
-    admitted = [fate for fate in fates if fate.admitted and not fate.went_away]
+    admitted = [fate for fate in sound if fate.admitted and not fate.went_away]
     returns = sum(fate.returns for fate in fates)
     measures = {
         "goodput": value / bound.value if bound.value else 1.0,
@@ -70,7 +72,7 @@ def score(played: Played, bound: Bound, *, alone: Played | None = None) -> Score
         "missed-in-line": _part(
             sum(fate.missed and fate.started_s is None for fate in admitted), sum(fate.missed for fate in admitted)
         ),
-        "amplification": _part(len(effects), len({(effect.run, effect.place) for effect in effects})),
+        "amplification": _amplification(sound, effects),
         "past-knee": max(played.crowded.values()),
         "recovery-s": _recovery_s(played),
         "jain": _jain(scenario, fates, played),
@@ -96,6 +98,13 @@ def _lane(fates: Sequence[Fate], could: float) -> LaneScore:
     )
 
 
+def _amplification(sound: Sequence[Fate], effects: Sequence[Effect]) -> float:
+    """Calls that dependencies saw by calls that were to be made; going round in circles is not repeating."""
+    numbers = {fate.wish.number for fate in sound}
+    seen = [(effect.run, effect.place) for effect in effects if effect.run in numbers]
+    return _part(len(seen), len(set(seen)))
+
+
 def _part(some: float, of: float) -> float:
     return some / of if of else math.nan
 
@@ -108,7 +117,9 @@ def _recovery_s(played: Played) -> float:
     """
     scenario = played.scenario
     over = scenario.recovered_from
-    begins = [one.since for one in scenario.troubles] + [one.since for one in scenario.traffic.changes]
+    traffic = scenario.traffic
+    begins = [one.since for one in scenario.troubles] + [one.since for one in traffic.changes]
+    begins += [herd.at for herd in traffic.herds]
     if over is None or not begins:
         return math.nan
     normal = _served(played, scenario.warm_up, min(begins))
@@ -181,7 +192,8 @@ def _others_kept(played: Played, alone: Played) -> float:
     same = {fate.wish.tenant for fate in alone.fates}
     shares = []
     for one in (played, alone):
-        fates = [f for f in one.fates if f.wish.tenant in same and f.wish.at_s >= one.scenario.warm_up]
+        fates = [f for f in one.fates if f.wish.sound and f.wish.tenant in same]
+        fates = [f for f in fates if f.wish.at_s >= one.scenario.warm_up]
         shares.append(_part(sum(fate.on_time for fate in fates), len(fates)))
     return shares[0] / shares[1] if shares[1] else math.nan
 

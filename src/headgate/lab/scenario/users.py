@@ -130,7 +130,7 @@ class Users:
     async def _ask(self, asked: Asked) -> None:
         wish = asked.wish
         until_s = wish.at_s + wish.deadline_s
-        ticket = {"number": wish.number, "plan": [call.as_json() for call in wish.plan]}
+        ticket = wish.ticket
         was_told = False
         while asked.tries <= self._tries and (left_s := until_s - self._clock.monotonic()) > 0:
             desk = self._desks[self._turn % len(self._desks)]

@@ -13,6 +13,7 @@ from headgate.guard.ambient import current_resource
 from headgate.lab.provider.physics import Answer, Call, ModelSpec
 from headgate.lab.provider.service import Provider
 from headgate.lab.scenario.description import Dependency, Scenario
+from headgate.lab.scenario.people import People
 from headgate.lab.weather import Spell
 
 LOOK_EVERY_S = 0.5
@@ -60,6 +61,7 @@ class World:
         ]
         specs = [spec_of(name, one) for name, one in scenario.dependencies.items()]
         self._provider = Provider(specs, clock=clock, rng=Random(f"{seed}/world"), spells=spells)
+        self.people = People(scenario.people, rng=Random(f"{seed}/people"))
         self.effects: list[Effect] = []
         """The ledger, in order of time."""
         self.crowded: dict[str, int] = dict.fromkeys(scenario.dependencies, 0)
@@ -72,6 +74,11 @@ class World:
     def is_model(self, dependency: str) -> bool:
         """Whether it is a model rather than a tool."""
         return self._dependencies[dependency].kind == "model"
+
+    @property
+    def repairer(self) -> str:
+        """The model that is asked to repair requests to tools: the first that stands in for no other."""
+        return next(n for n, one in self._dependencies.items() if one.kind == "model" and one.in_place_of is None)
 
     def inflight(self, dependency: str) -> int:
         """Calls that have a place there now."""
@@ -88,8 +95,9 @@ class World:
         text = {"": "fine", "empty": "", "malformed": '{"answer": "tru'}[answer.code]
         return {"text": text, "usage": {"input_tokens": reads, "output_tokens": writes}}
 
-    async def use(self, wanted: str, run: int, place: int, size: float) -> str:
-        """A tool's answer; ``size`` as in `PlannedCall`. Raises as `ask` does."""
+    async def use(self, wanted: str, run: int, place: int, size: float, turn: int = 0) -> str:
+        """A tool's output, ``fine`` if it is; ``size`` as in `PlannedCall`, ``turn`` tells repaired requests apart.
+        Raises as `ask` does."""
         name = current_resource() or wanted
         # a tool has no tokens: its size is told to the physics as what it would take to read, beyond the ordinary
         reads = round((size - 1) * self._dependencies[name].takes * self._dependencies[name].reads)
