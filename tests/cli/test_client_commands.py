@@ -114,6 +114,12 @@ def test_input_from_a_file_and_from_standard_input(
     assert [json.loads(request.content)["input"] for request in seen] == [{"from": "file"}, ["from", "stdin"]]
 
 
+def test_what_a_run_will_take_is_sent(serve: Serve) -> None:
+    seen = serve({"POST /v1/runs": (202, ACCEPTED)})
+    assert run(["submit", "triage", "1", "--cost", "model_tokens=12k", "--cost", "money=0.3"]) == 0
+    assert json.loads(seen[0].content)["cost"] == {"model_tokens": 12000, "money": 0.3}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -121,6 +127,13 @@ def test_input_from_a_file_and_from_standard_input(
         ["submit", "triage", "[" * 100_000],
         ["submit", "triage", "@nowhere.json"],
         ["submit", "triage", "1", "--deadline", "soon"],
+        ["submit", "triage", "1", "--cost", "model_tokens"],
+        ["submit", "triage", "1", "--cost", "model_tokens=0"],
+        ["submit", "triage", "1", "--cost", "wall=3"],
+        ["submit", "triage", "1", "--cost", "money=1", "--cost", "money=2"],
+        ["override", "tenant:acme", "--weight", "nan", "--reason", "x"],
+        ["override", "tenant:acme", "--weight", "inf", "--reason", "x"],
+        ["override", "tenant:acme", "--weight", "0", "--reason", "x"],
         ["submit"],
         ["runs", "--state", "happy"],
         ["runs", "--limit", "0"],

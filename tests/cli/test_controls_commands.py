@@ -126,3 +126,20 @@ def test_a_budget_is_raised_and_shown(service: Callable[[Any], Sent], capsys: py
     assert ["calls", "60", "80"] in lines
     assert ["running", "time", "1", "m", "30", "s", "-"] in lines
     assert run(["budget", "a1"]) == 2
+
+
+def test_the_fleet_is_drained_and_undrained(
+    service: Callable[[Any], Sent], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"sets": "drained, nothing new comes in", "until": None}
+    seen = service({"target": "fleet", "controls": [one], "runs": {"queued": 3, "running": 1, "succeeded": 9}})
+    assert run(["drain", "--reason", "new database", "--for", "1h"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "fleet: drained, nothing new comes in",
+        "left to finish: 4; look again with headgate capacity",
+    ]
+    assert run(["undrain"]) == 0
+    assert [(method, path, body) for method, path, body in seen if method == "PUT"] == [
+        ("PUT", "/v1/controls/fleet", {"pause": True, "reason": "new database", "expires": "1h"}),
+        ("PUT", "/v1/controls/fleet", {"pause": False, "reason": "undrained"}),
+    ]

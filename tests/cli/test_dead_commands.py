@@ -136,7 +136,7 @@ def test_a_dry_run_only_says_which(play: Play, capsys: pytest.CaptureFixture[str
     seen = play({**BATCH, "dry_run": True, "ids": [ID], "purged": []})
     assert run(["dead", "purge", ID, "--why", "no use", "--dry-run"]) == 0
     assert json.loads(seen[0].content) == {"why": "no use", "ids": [ID], "limit": 100, "dry_run": True}
-    assert capsys.readouterr().out.splitlines() == [f"would be purged {ID}", "1 purged, 0 left"]
+    assert capsys.readouterr().out.splitlines() == [f"would be purged {ID}", "1 would be purged, 0 left"]
 
 
 def test_dismissing_says_what_it_did_also_to_programs(play: Play, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,7 @@ def test_amounts_more_are_added_by_the_store_however_many_ask_at_once() -> None:
         ({}, "calls"),
         ({"calls": 0}, "calls"),
         ({"calls": "+many"}, "calls"),
+        ({"calls": "+0"}, "calls"),
         ({"calls": "+0.5"}, "calls"),
         ({"calls": 1e300}, "calls"),
         ({"calls": "+1e5"}, "calls"),

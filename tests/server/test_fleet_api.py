@@ -136,6 +136,23 @@ def test_health_and_readiness() -> None:
     with_service(act)
 
 
+def test_a_drained_fleet_refuses_but_stays_reachable() -> None:
+    async def act(service: Service) -> None:
+        wish = {"pause": True, "reason": "new database"}
+        state = await service.http.put("/v1/controls/fleet", json=wish)
+        assert [one["sets"] for one in state.json()["controls"]] == ["drained, nothing new comes in"]
+        refused = await service.submit()
+        assert (refused.status_code, refused.json()["reason"], refused.json()["scope"]) == (503, "draining", "fleet")
+        assert refused.headers["retry-after"] == "60"
+        ready = await service.get("/readyz")
+        assert (ready.status_code, ready.json()) == (200, {"status": "drained"})
+        await service.http.put("/v1/controls/fleet", json={"pause": False, "reason": "done"})
+        assert (await service.submit()).status_code == 202
+        assert (await service.get("/readyz")).json() == {"status": "ready"}
+
+    with_service(act)
+
+
 def test_a_broken_store_is_said_and_is_no_server_error(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(service: Service) -> None:
         async def broken(*_args: Any, **_kwargs: Any) -> Any:

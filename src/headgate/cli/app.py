@@ -43,6 +43,8 @@ for panel, command in (
     ("Operations", controls.controls),
     ("Operations", controls.pause),
     ("Operations", controls.resume),
+    ("Operations", controls.drain),
+    ("Operations", controls.undrain),
     ("Operations", controls.override),
     ("Operations", controls.reset),
 ):

@@ -1,4 +1,4 @@
-"""``headgate pause``, ``resume``, ``override``, ``reset``, ``controls``: what operators set by hand, fleet-wide."""
+"""What operators set by hand, fleet-wide: pause, resume, drain, undrain, override, reset, controls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
 from headgate.cli.screen import as_json, clean, first_line, moment, table
+from headgate.model.control import FLEET
 
+WEIGHT_MAX = 1000
 Target = Annotated[
     str,
     typer.Argument(
@@ -42,6 +44,21 @@ def resume(target: Target, reason: Reason = "resumed", url: Url = DEFAULT_URL, a
         _show_state(client.control(target, pause=False, reason=reason))
 
 
+def drain(reason: Reason, expires: For = None, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """Take in no new runs anywhere, and finish what waits and runs, until `headgate undrain`."""
+    with service(url, api_key) as client:
+        _show_state(client.control(FLEET, pause=True, reason=reason, expires=expires))
+        left = client.capacity()["runs"]
+    unfinished = sum(left.get(state, 0) for state in ("queued", "running", "suspended"))
+    print(f"left to finish: {unfinished}; look again with headgate capacity")
+
+
+def undrain(reason: Reason = "undrained", url: Url = DEFAULT_URL, api_key: Key = None) -> None:
+    """Take in new runs again."""
+    with service(url, api_key) as client:
+        _show_state(client.control(FLEET, pause=False, reason=reason))
+
+
 def override(
     target: Target,
     reason: Reason,
@@ -64,6 +81,8 @@ def override(
         "limit": limit, "rate": rate, "depth": depth, "max_age": max_age, "share": share, "weight": weight,
         "shed_at": shed_at, "model_tokens": model_tokens,
     }  # fmt: skip
+    if weight is not None and not 0 < weight <= WEIGHT_MAX:  # also what is no number
+        raise typer.BadParameter(f"must be above 0 and at most {WEIGHT_MAX}", param_hint="--weight")
     if all(value is None for value in numbers.values()):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in numbers)
         raise typer.BadParameter(f"give one of {names}", param_hint="override")

@@ -245,15 +245,17 @@ def _in_batches(
     skipped: list[Mapping[str, Any]] = []
     after: str | None = None
     stopped: Mapping[str, Any] | None = None
+    dry_run = False
     while at_most is None or len(done) < at_most:
         answer = ask(after, BATCH if at_most is None else min(BATCH, at_most - len(done)))
-        found = [{"id": run_id} for run_id in answer["ids"]] if answer["dry_run"] else answer[name]
+        dry_run = answer["dry_run"]
+        found = [{"id": run_id} for run_id in answer["ids"]] if dry_run else answer[name]
         done += found
         skipped += answer["skipped"]
         if not json_output:
             for one in found:
                 became = f" as {clean(one['replay'])}" if "replay" in one else ""
-                print(f"{'would be ' if answer['dry_run'] else ''}{name} {clean(one['id'])}{became}", flush=True)
+                print(f"{'would be ' if dry_run else ''}{name} {clean(one['id'])}{became}", flush=True)
             for one in answer["skipped"]:
                 complain(f"left {one['id']}: {one['reason']}: {one['detail']}")
         after, stopped = answer["next"], answer["stopped"]
@@ -264,7 +266,8 @@ def _in_batches(
     if json_output:
         as_json({name: done, "skipped": skipped, "stopped": stopped, "next": after})
     else:
-        print(f"{len(done)} {name}, {len(skipped)} left" + (f"; go on after {after}" if stopped else ""))
+        became = f"would be {name}" if dry_run else name
+        print(f"{len(done)} {became}, {len(skipped)} left" + (f"; go on after {after}" if stopped else ""))
     if stopped is not None and stopped["scope"] != SCOPE:
         complain(f"refused: {stopped['reason']} ({stopped['scope']}): {stopped['detail']}")
         raise typer.Exit(1)

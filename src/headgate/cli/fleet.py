@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headgate.cli.remote import DEFAULT_URL, AsJson, Key, Url, service
-from headgate.cli.screen import as_json, duration, milliseconds, table
+from headgate.cli.screen import as_json, clean, duration, milliseconds, table
 
 
 def capacity(json_output: AsJson = False, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
@@ -26,6 +26,8 @@ def show(report: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "no runs"
     shedding = f" (sheds from {pressure['shed_at']:.0%}{', shedding now' if pressure['shedding'] else ''})"
     print(f"{report['state']}: pressure {pressure['level']:.0%}{shedding}; {counts}")
+    if drain := report.get("drain"):
+        print(f"drained by {clean(drain['by'])}, nothing new comes in: {clean(drain['reason'])}")
     if pressure.get("why"):
         print(f"pressure: {pressure['why']}")
     cursor = report.get("cursor")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +24,14 @@ from headgate.cli.screen import (
     moment,
     table,
 )
-from headgate.config.units import parse_duration
+from headgate.config.units import parse_amount, parse_duration
 from headgate.model.run import TERMINAL, RunState
 
 if TYPE_CHECKING:
     from headgate.client import Client
 
+COSTS = ("calls", "model_tokens", "money")
+"""What a caller may say that a run will take."""
 TREE_AT_MOST = 100
 """Sub-runs that one run is shown with."""
 
@@ -51,6 +53,12 @@ def submit(
     key: Annotated[
         str | None, typer.Option("--key", help="Idempotency key: the same key and input lead to the same run.")
     ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=AMOUNT", help="What it will take: model_tokens=12k, money=0.3, calls=8; repeatable."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 unless it succeeded.")] = False,
     json_output: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -59,9 +67,10 @@ def submit(
     """Ask for a run. Prints its id, place in line and expected start."""
     value = read_input(input)
     _check_duration(deadline)
+    costs = _read_costs(cost or ())
     with service(url, api_key) as client:
         accepted = client.submit(
-            workflow, value, tenant=tenant, user=user, lane=lane, deadline=deadline, idempotency_key=key
+            workflow, value, tenant=tenant, user=user, lane=lane, deadline=deadline, idempotency_key=key, cost=costs
         )
         if not wait:
             _show_accepted(accepted, json_output)
@@ -175,6 +184,20 @@ def read_input(argument: str | None) -> Any:
     except (ValueError, RecursionError) as error:
         message = f'{source} is not JSON: {error}; write for example \'{{"title": "hello"}}\''
         raise typer.BadParameter(message) from error
+
+
+def _read_costs(words: Sequence[str]) -> dict[str, float] | None:
+    """``model_tokens=12k`` as numbers; ``None`` without any."""
+    costs: dict[str, float] = {}
+    for word in words:
+        name, _, amount = (part.strip() for part in word.partition("="))
+        try:
+            if name not in COSTS or name in costs:
+                raise ValueError(f"{word!r} is not NAME=AMOUNT with each of {', '.join(COSTS)} at most once")
+            costs[name] = parse_amount(amount)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--cost") from error
+    return costs or None
 
 
 def _check_duration(text: str | None) -> None:

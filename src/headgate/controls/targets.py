@@ -12,7 +12,7 @@ from headgate.model.control import Control, ControlKind
 
 REASON_MAX = 500
 FORMS = "resource:NAME, lane:NAME, workflow:NAME, tenant:NAME, limit:NAME, limit:NAME@TENANT, budget:NAME or fleet"
-_PAUSABLE = ("resource", "lane", "workflow", "tenant")
+_PAUSABLE = ("resource", "lane", "workflow", "tenant", "fleet")
 _OVERRIDABLE = {
     "resource": ("limit", "rate"),
     "model": ("limit", "rate", "model_tokens"),
@@ -56,8 +56,10 @@ def check(control: Control, settings: GateSettings, known: Mapping[str, Collecti
         _exists(control.target, known)
         what = _what(control.target, settings)
         if control.kind is ControlKind.PAUSE and what not in ("model", *_PAUSABLE):
-            problems.append(("pause", "only a resource, a lane, a workflow or a tenant can be paused"))
-        if control.stops_running and (control.kind is not ControlKind.PAUSE or what in ("model", "resource")):
+            problems.append(("pause", "only a resource, a lane, a workflow, a tenant or the fleet can be paused"))
+        if control.stops_running and (
+            control.kind is not ControlKind.PAUSE or what in ("model", "resource", "fleet")
+        ):
             problems.append(("stop_running", "belongs to the pause of a lane, a workflow or a tenant"))
         if control.kind is ControlKind.OVERRIDE:
             problems += _numbers(control, what, settings)

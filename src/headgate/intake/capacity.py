@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, WorkflowSettings
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
-from headgate.model.control import Control, ControlKind
+from headgate.model.control import FLEET, Control, ControlKind
 from headgate.policy.holds import MEMORY, TOOL_CALLS
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def capacity_report(
     pressure = outlook.pressure
     return {
         "at_ms": now_ms,
-        "state": "draining" if draining else "serving",
+        "state": "draining" if draining or outlook.in_force.drain is not None else "serving",
+        "drain": _control(outlook, FLEET, ControlKind.PAUSE),
         "pressure": {
             "level": round(pressure.level, 3),
             "intake": round(pressure.intake, 3),

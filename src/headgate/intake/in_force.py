@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from headgate.config.settings import GateSettings
 from headgate.config.units import Rate
 from headgate.intake.effective import effective, rate_of, tokens_of
-from headgate.model.control import Control, ControlKind
+from headgate.model.control import FLEET, Control, ControlKind
 from headgate.policy.pause import HeldBack
 
 
@@ -35,6 +35,11 @@ class InForce:
             if target in self.pauses:
                 return self.pauses[target]
         return None
+
+    @property
+    def drain(self) -> Control | None:
+        """Why nothing new is taken in, if the fleet is drained."""
+        return self.pauses.get(FLEET)
 
     def depth(self, workflow: str, declared: int) -> int:
         """How many runs of a workflow may wait."""

@@ -14,6 +14,7 @@ from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import InvalidRequest, UnknownWorkflow
 from headgate.intake.audits import Probe
+from headgate.intake.by_hand import drained, full_and_paused
 from headgate.intake.feasible import Feasibility
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
@@ -25,7 +26,6 @@ from headgate.intake.standing import Times, times
 from headgate.intake.submission import Submission, check
 from headgate.intake.when_full import WaysIn, held_back_ms, tell
 from headgate.model.canonical import digest
-from headgate.model.control import Control
 from headgate.model.cost import Evidence
 from headgate.model.decision import Admission, Refusal
 from headgate.model.duplicates import Duplicates
@@ -42,8 +42,6 @@ from headgate.store.protocols import RunOffer, Store
 
 DRAIN_RETRY_MS = 5_000
 """A draining process is usually replaced within seconds."""
-PAUSED_RETRY_MS = 60_000
-"""When to ask again for what is paused until somebody resumes it."""
 
 
 class Intake:
@@ -168,6 +166,9 @@ class Intake:
             return Refusal(
                 Reason.DRAINING, "server", "this server is shutting down", retry_after_ms=self._jitter(DRAIN_RETRY_MS)
             )
+        drain = self._in_force.drain
+        if drain is not None and wanted.spawn is None:  # sub-runs are part of work that is to be finished
+            return self._later(drained(drain, now_ms=now_ms))
         if deadline_ms is not None and deadline_ms <= now_ms:
             return Refusal(Reason.DEADLINE_UNREACHABLE, "deadline", "the deadline has passed already")
         pressure = self._outlook.pressure
@@ -263,7 +264,7 @@ class Intake:
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish | None = None) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
-            refusal = self._full_and_paused(refusal, paused)
+            refusal = self._later(full_and_paused(refusal, paused, now_ms=self._clock.now_ms()))
         elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY):
             rate = self._outlook.rate(workflow=wanted.workflow)
             room = refusal.limit if refusal.unit == "runs" else None
@@ -273,7 +274,7 @@ class Intake:
         elif refusal.reason is Reason.TOO_LATE and wish is not None:
             refusal = self._too_late(wanted, rules, refusal, wish)
         elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
-            refusal = replace(refusal, retry_after_ms=self._jitter(refusal.retry_after_ms))
+            refusal = self._later(refusal)
         if self._bus.active:
             self._bus.emit(
                 "run_refused",
@@ -374,16 +375,9 @@ class Intake:
         pause = self._in_force.pause_of(run.workflow, run.lane, run.tenant) if self._in_force.pauses else None
         return None if pause is None or run.state is not RunState.QUEUED else pause.target
 
-    def _full_and_paused(self, refusal: Refusal, pause: Control) -> Refusal:
-        """A full queue that nobody works on: not contended, but nothing there."""
-        wait_ms = PAUSED_RETRY_MS if pause.until_ms is None else pause.until_ms - self._clock.now_ms()
-        return replace(
-            refusal,
-            reason=Reason.PAUSED,
-            scope=pause.target,
-            detail=f"{pause.target} is paused and its queue is full",
-            retry_after_ms=self._jitter(max(1000, wait_ms)),
-        )
+    def _later(self, refusal: Refusal) -> Refusal:
+        """The same with its wait spread."""
+        return replace(refusal, retry_after_ms=self._jitter(refusal.retry_after_ms or 1))
 
     def _jitter(self, wait_ms: int) -> int:
         return max(1, round(wait_ms * (1 + self._rng.random() / 4)))

@@ -257,12 +257,16 @@ class Outlook:
 
     def admitted_part(self, lane: str) -> float:
         """Which part (0..1) of what is offered in a lane would be taken in now, as far as pressure decides."""
+        if self.in_force.drain is not None:
+            return 0.0
         if self.pressure.memory >= 1 or (self.settings.lanes[lane].sheddable and self.shedding):
             return 0.0
         return round(1 - self.shedder.parts.get(lane, 0.0), 3)
 
     def refuses_why(self, lane: str) -> str | None:
         """Why it is not all."""
+        if self.in_force.drain is not None:
+            return "the fleet is drained"
         if self.pressure.memory >= 1:
             return "the memory budget is used up"
         if self.settings.lanes[lane].sheddable and self.shedding:

@@ -12,6 +12,8 @@ from enum import StrEnum
 WINDOWS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
 
 
+FLEET = "fleet"
+"""The target of what concerns all: paused, it takes in nothing new."""
 ENDS_COOLDOWN = "cooldown ended"
 """The words of an override without numbers: processes that read it end the cooldown of its resource, once."""
 
@@ -65,6 +67,8 @@ class Control:
     def words(self) -> str:
         """What it sets, such as ``paused`` or ``limit 4, rate 100/min``."""
         if self.kind is ControlKind.PAUSE:
+            if self.target == FLEET:
+                return "drained, nothing new comes in"
             return "paused, running runs stop" if self.stops_running else "paused"
         parts = []
         if self.limit_to is not None:

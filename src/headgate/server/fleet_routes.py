@@ -157,4 +157,6 @@ class FleetRoutes:
             raise ProblemError(
                 temporary(Reason.STORE_UNAVAILABLE, "the store does not answer", scope="store", retry_after_ms=2000)
             ) from None
-        return as_response(json_answer({"status": "ready"}))
+        # Drained by hand, it still answers questions and commands, so it must stay reachable.
+        drained = self._gate.controls.in_force.drain is not None
+        return as_response(json_answer({"status": "drained" if drained else "ready"}))

@@ -343,4 +343,4 @@ class ApprovalsQuery(BaseModel):
 
 
 class Health(Shape):
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "ready", "drained"]

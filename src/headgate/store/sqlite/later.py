@@ -70,7 +70,7 @@ def delayed_until(tx: Transaction, offer: RunOffer, size: int) -> HoldBack | Non
     until_ms = offer.now_ms + wait_ms
     if wait_ms > delay.at_most_ms or (offer.deadline_ms is not None and until_ms >= offer.deadline_ms):
         return None
-    return HoldBack(Reason.DELAYED, until_ms, f"its queue was full; {before.depth} runs were delayed before it")
+    return HoldBack(Reason.DELAYED, until_ms, f"its queue was full; delayed before it: {before.depth}")
 
 
 def _before(tx: Transaction, offer: RunOffer) -> Waiting:
