@@ -1,4 +1,4 @@
-"""The page and the pictures show what was measured, need nothing else, and can be read in more than one way."""
+"""Page, pictures and the documentation's table show what was measured; the page can be read in more than one way."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import ConfigError
+from headgate.errors import ConfigError, HeadgateError
 from headgate.lab.contest.compare import Entry
 from headgate.lab.measures import judged, measure_of, shown, spread
 from headgate.lab.report.about import About, sheet_of
 from headgate.lab.report.folder import ABOUT, ENTRIES, put_together, read, save
 from headgate.lab.report.lines import Line, chart, thinned
+from headgate.lab.report.markdown import BEGIN, END, comparison, write_page, written_into
 from headgate.lab.report.page import page
 from headgate.lab.report.pictures import NoMatplotlib, draw
 from headgate.lab.report.results import Results
@@ -236,3 +237,74 @@ def test_a_sheet_names_surges_and_troubles() -> None:
         return [(span.words, span.trouble) for span in sheet_of(scenario).spans]
 
     assert told(SCENARIO) == [("10x traffic", False), ("large: 5x slower, 25% mixed errors", True)]
+
+
+POLICIES = {"none": "no limits", "fixed": "the right limit", "headgate": "headgate",
+            "headgate-perfect-limits": "headgate that knows", "headgate-without-breaker": "no breaker"}  # fmt: skip
+
+
+@pytest.fixture
+def compared() -> Results:
+    other = SCENARIO.model_copy(update={"name": "other"})
+    goodput = {
+        ("none", "tell"): 0.3, ("none", "other"): 0.5, ("fixed", "tell"): 0.6, ("fixed", "other"): 0.95,
+        ("headgate", "tell"): 0.8, ("headgate", "other"): 0.9, ("headgate-perfect-limits", "tell"): 0.82,
+        ("headgate-perfect-limits", "other"): 0.9, ("headgate-without-breaker", "tell"): 0.5,
+        ("headgate-without-breaker", "other"): 0.92,
+    }  # fmt: skip
+    entries = [
+        entry(policy, seed, goodput=value, scenario=scenario)
+        for (policy, scenario), value in goodput.items()
+        for seed in (1, 2)
+    ]
+    sheets = {one.name: sheet_of(one) for one in (SCENARIO, other)}
+    return Results(entries, About(sheets, POLICIES, (1, 2), took_s=1800.0))
+
+
+def test_claims_are_told_as_missed_where_they_are(compared: Results) -> None:
+    text = comparison(compared)
+    assert "| mean goodput ≥ 90.0 | **no** | 85.0 |" in text
+    assert "| no scenario below 75.0 | yes | 80.0 in tell |" in text
+    assert "| no other policy ahead in any scenario | **no** | fixed in other by 5.0 |" in text
+    assert "| within 3 points of perfect limits | yes | +1.0 points behind |" in text
+
+
+def test_every_number_is_there(compared: Results) -> None:
+    text = comparison(compared)
+    assert "2 scenarios, 5 policies, seeds 1 to 2, 2,000 calls. Playing it took 30 min." in text
+    assert "| tell: Less than <half> of it | **80.0** ± 0.0 | 60.0 (fixed) | 82.0 | 2 of 2 |" in text
+    assert "| breaker | +14.0 | +30.0 (tell) | -2.0 (other) |" in text
+    assert "| headgate | 80 | 90 |" in text
+    assert "headgate-without-breaker:" not in text  # it is no policy to choose
+    assert text.index("| headgate-perfect-limits: ") < text.index("| headgate: ") < text.index("| none: ")
+
+
+def test_goals_that_are_missed_are_listed(compared: Results) -> None:
+    hard = SCENARIO.model_copy(update={"goals": tuple(g.model_copy(update={"at_least": 0.99}) if g.at_least else g
+                                                      for g in SCENARIO.goals)})  # fmt: skip
+    about = About({"tell": sheet_of(hard)}, POLICIES, (1, 2))
+    text = comparison(Results([one for one in compared.entries if one.scenario == "tell"], about))
+    assert "| tell | goodput ≥ 99.0 % | 80.0 % |" in text
+    assert "None." in comparison(compared)
+
+
+def test_a_page_keeps_everything_outside_the_markers(compared: Results, tmp_path: Path) -> None:
+    page = tmp_path / "lab.md"
+    page.write_text(f"# Lab\n\nwords\n\n{BEGIN}\nold\n{END}\n\nmore\n")
+    (tmp_path / "lab").mkdir()
+    write_page(compared, page, [tmp_path / "lab" / "goodput.png"])
+    first = page.read_text()
+    assert first.startswith(f"# Lab\n\nwords\n\n{BEGIN}\n\n2 scenarios")
+    assert first.endswith(f"\n\n{END}\n\nmore\n")
+    assert "![goodput](lab/goodput.png)" in first
+    assert "old" not in first
+    write_page(compared, page, [tmp_path / "lab" / "goodput.png"])
+    assert page.read_text() == first
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, END + BEGIN, f"{BEGIN}{END}{BEGIN}{END}"])
+def test_a_page_without_one_pair_of_markers_is_refused(page: str, tmp_path: Path, compared: Results) -> None:
+    with pytest.raises(HeadgateError, match="needs one line"):
+        written_into(page, "words")
+    with pytest.raises(HeadgateError, match="cannot write the comparison"):
+        write_page(compared, tmp_path / "nope.md")
