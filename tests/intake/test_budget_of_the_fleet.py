@@ -11,6 +11,7 @@ from headgate.config.load import parse_settings
 from headgate.errors import Rejected
 from headgate.gate import Gate
 from headgate.lab.virtual_time import LoopClock, run_virtual
+from headgate.model.control import Control, ControlKind
 from headgate.model.reason import Reason
 
 SETTINGS = """
@@ -68,6 +69,43 @@ def test_running_runs_hold_what_there_is_and_give_it_all_back(tmp_path: Path) ->
             with pytest.raises(Rejected) as never:
                 await gate.submit("heavy", 9, cost={"model_tokens": 200_000})
             assert never.value.reason == Reason.NEVER_FITS
+
+    run_virtual(main)
+
+
+def test_what_a_lowered_budget_does_not_leave_is_refused_for_now(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        settings = parse_settings(SETTINGS.format(path=tmp_path / "runs.db"))
+        gate = Gate(settings, clock=clock, rng=Random(1), store_mode="inline")
+
+        async def work(_run: Any, _given: int) -> None:
+            await asyncio.sleep(1)
+
+        gate.workflow("heavy")(work)
+
+        def lowered(target: str, **numbers: Any) -> Control:
+            return Control(
+                target, ControlKind.OVERRIDE, "x", "ann", clock.now_ms(), clock.now_ms() + 300_000, **numbers
+            )
+
+        async with gate:
+            await gate.controls.put(gate.store, lowered("budget:memory", limit_to=2 * 2**30))
+            with pytest.raises(Rejected) as refused:
+                await gate.submit("heavy", 1)
+            assert (refused.value.reason, refused.value.scope) == (Reason.OVER_BUDGET, "fleet")
+            assert 60 <= (refused.value.retry_after_s or 0) <= 75
+            await asyncio.sleep(301)
+            tokens = {"model_tokens": 50_000}
+            few = lowered("budget:model_tokens", rate_amount=20_000.0, rate_window_s=86_400.0)
+            await gate.controls.put(gate.store, few)
+            with pytest.raises(Rejected) as refused:
+                await gate.submit("heavy", 2, cost=tokens)
+            assert (refused.value.reason, refused.value.scope) == (Reason.RATE_LIMITED, "fleet")
+            with pytest.raises(Rejected) as never:
+                await gate.submit("heavy", 3, cost={"model_tokens": 200_000})
+            assert never.value.reason == Reason.NEVER_FITS
+            await asyncio.sleep(301)
+            assert (await gate.submit("heavy", 4, cost=tokens)).created
 
     run_virtual(main)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headgate.config.load import parse_settings
+from headgate.errors import Rejected
 from headgate.gate import Gate
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.model.control import Control, ControlKind
@@ -56,8 +57,13 @@ def test_others_come_in(tmp_path: Path, target: str, backlog: dict[str, Any]) ->
             await gate.controls.put(
                 gate.store, Control(target, ControlKind.PAUSE, "incident 7", "ann", clock.now_ms())
             )
-            for n in range(300):
+            most = 100 if target.startswith("tenant:") else 300  # a tenth of the queue
+            for n in range(most):
                 await gate.submit(input=n, **backlog)
+            if target.startswith("tenant:"):
+                with pytest.raises(Rejected) as refused:
+                    await gate.submit(input=0, **backlog)
+                assert (refused.value.reason, refused.value.scope) == ("paused", "tenant:paused")
             for _ in range(6):
                 await asyncio.sleep(60)
                 runs = [await gate.submit("work", n, tenant="other", deadline_s=20) for n in range(4)]

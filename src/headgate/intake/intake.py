@@ -265,7 +265,7 @@ class Intake:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._later(full_and_paused(refusal, paused, now_ms=self._clock.now_ms()))
-        elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY):
+        elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY) and refusal.retry_after_ms is not None:
             rate = self._outlook.rate(workflow=wanted.workflow)
             room = refusal.limit if refusal.unit == "runs" else None
             probe = None if room is None else self._room_probe(wanted, refusal)
@@ -273,7 +273,7 @@ class Intake:
             refusal = replace(refusal, retry_after_ms=told)
         elif refusal.reason is Reason.TOO_LATE and wish is not None:
             refusal = self._too_late(wanted, rules, refusal, wish)
-        elif refusal.retry_after_ms is not None and refusal.reason is Reason.RATE_LIMITED:
+        elif refusal.retry_after_ms is not None and refusal.reason in (Reason.RATE_LIMITED, Reason.OVER_BUDGET):
             refusal = self._later(refusal)
         if self._bus.active:
             self._bus.emit(

@@ -12,6 +12,7 @@ from headgate.config.units import Rate
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked, key_of
 from headgate.model.cost import Estimate
+from headgate.policy.admission import HELD_BACK
 from headgate.policy.holds import MEMORY, TOOL_CALLS, Need
 from headgate.policy.run_order import RunOrder
 from headgate.policy.token_bucket import RateTake
@@ -41,6 +42,8 @@ class Bucket:
     """Only for runs that are known to use the resource."""
     rule: str = ""
     """Which of the configured limits."""
+    declared: float | None = None
+    """What it gives but for an override."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,8 @@ class RuleBook:
         """From now on, with these numbers set by hand."""
         self._in_force = in_force
         self._settings = settings = in_force.effective(self._declared)
-        self._budget = tuple(_budget_buckets(settings))
-        self._models = tuple(_model_buckets(settings))
+        self._budget = _overridden(_budget_buckets(settings), _budget_buckets(self._declared))
+        self._models = _overridden(_model_buckets(settings), _model_buckets(self._declared))
         self.rules.cache_clear()
 
     def _rules(self, name: str, tenant: str, lane: str | None) -> Rules:
@@ -156,14 +159,19 @@ class RuleBook:
         return Demand(tuple(rates.values()), tuple(needs.values()))
 
     def _while_running(self, estimate: Estimate) -> Iterator[Need]:
-        budget, stated = self._settings.budget, estimate.stated
+        budget, declared, stated = self._settings.budget, self._declared.budget, estimate.stated
         if budget.memory is not None and estimate.memory:
-            yield Need(MEMORY, "fleet", "memory", estimate.memory, budget.memory, running=True)
+            yield Need(
+                MEMORY, "fleet", "memory", estimate.memory, budget.memory, running=True, declared=declared.memory
+            )
         if budget.tool_calls is not None:
             calls, most = self._tool_calls(estimate), budget.tool_calls
             if calls:
                 said = "parallel" in stated
-                yield Need(TOOL_CALLS, "fleet", "tool_calls", calls, most, running=True, stated=said)
+                yield Need(
+                    TOOL_CALLS, "fleet", "tool_calls", calls, most,
+                    running=True, stated=said, declared=declared.tool_calls,
+                )  # fmt: skip
 
     def _tool_calls(self, estimate: Estimate) -> int:
         """Tool calls in flight at once: as declared; as learned it is the mean over a run's time in its slot. The
@@ -185,8 +193,11 @@ class RuleBook:
         bounds = [
             DepthBound(f"workflow:{name}", workflow=name, depth=depth, bytes=queue.bytes, degrade_from=degrade_from)
         ]
-        if queue.per_tenant is not None:
-            bounds.append(DepthBound(f"tenant:{tenant}", workflow=name, tenant=tenant, depth=queue.per_tenant))
+        most_of_one = queue.per_tenant
+        if f"tenant:{tenant}" in self._in_force.pauses:  # what nobody takes up must leave room for the others
+            most_of_one = min(most_of_one or depth, max(1, int(HELD_BACK * depth)))
+        if most_of_one is not None:
+            bounds.append(DepthBound(f"tenant:{tenant}", workflow=name, tenant=tenant, depth=most_of_one))
         if (most := self._settings.lanes[lane].depth) is not None:
             bounds.append(DepthBound(f"lane:{lane}", lane=lane, depth=most))
         if (most := self._settings.budget.waiting) is not None:
@@ -235,6 +246,7 @@ class RuleBook:
                 unit=unit,
                 rate=rate,
                 burst=rule.burst if rate == declared else None,
+                declared=None if rate == base else base.amount,
                 shadow=shadow,
                 resource=rule.resource or "",
                 label=label,
@@ -244,6 +256,17 @@ class RuleBook:
             if not label:
                 places = self._in_force.places(rule.name, places, who)
             yield Bucket(f"concurrent/{scope}", paths, "runs", None, places=places, shadow=shadow, label=label)
+
+
+def _overridden(buckets: Iterator[Bucket], declared: Iterator[Bucket]) -> tuple[Bucket, ...]:
+    """The buckets; those that an override changed know what is declared."""
+    amounts = {one.prefix: one.rate.amount for one in declared if one.rate is not None}
+    return tuple(
+        one
+        if one.rate is None or one.rate.amount == amounts[one.prefix]
+        else replace(one, declared=amounts[one.prefix])
+        for one in buckets
+    )
 
 
 def _keep_apart(needs: dict[str, Need], need: Need) -> None:
@@ -305,6 +328,7 @@ def _takes(bucket: Bucket, asked: Asked, estimate: Estimate) -> Iterator[RateTak
             shadow=bucket.shadow,
             of=resource,
             rule=bucket.rule,
+            declared=bucket.declared,
         )
 
 

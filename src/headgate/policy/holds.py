@@ -43,6 +43,10 @@ class Need:
     shadow: bool = False
     stated: bool = True
     """More than the whole is a reason to refuse for good. Not so for learned amounts."""
+    declared: int | None = None
+    """How much there is but for an override: what fits into that may come again once the override is over."""
+    waits: bool = True
+    """Asking again may help. Not where the one that would wait holds a place itself."""
     rule: str = ""
     """Which of the configured ``limits`` it is, for refusals."""
 

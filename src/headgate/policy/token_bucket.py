@@ -32,6 +32,8 @@ class RateTake:
     shadow: bool = False
     of: str = ""
     """The resource whose use is counted; empty: the run's."""
+    declared: float | None = None
+    """How much is given at once but for an override; what fits into that may be taken once the override is over."""
     rule: str = ""
     """Which of the configured ``limits`` it is, for refusals."""
 

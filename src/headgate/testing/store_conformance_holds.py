@@ -156,6 +156,18 @@ async def after_its_patience_capacity_is_kept_for_it(ground: Ground) -> None:
     assert await _held(ground) == {"memory": 2}
 
 
+async def patience_begins_with_the_first_look_that_finds_no_room(ground: Ground) -> None:
+    await ground.admit(needs=(memory(6),))
+    await _claim(ground)
+    await ground.admit(needs=(memory(8),))
+    assert await _claim(ground, now_ms=NOW + PATIENCE_MS) == []
+    small = await ground.admit(needs=(memory(2),))
+    assert [run.id for run in await _claim(ground, now_ms=NOW + 1 + PATIENCE_MS)] == [small.id]
+    await ground.finish(await ground.get(small))
+    await ground.admit(needs=(memory(2),))
+    assert await _claim(ground, now_ms=NOW + 2 * PATIENCE_MS) == []
+
+
 async def no_two_runs_keep_what_the_other_lacks(ground: Ground) -> None:
     async def claim(now_ms: int) -> list[str]:
         request = ClaimRequest(
@@ -170,6 +182,7 @@ async def no_two_runs_keep_what_the_other_lacks(ground: Ground) -> None:
     first, second = await ground.admit(needs=(memory(6),)), await ground.admit(needs=(calls,))
     assert len(await claim(NOW)) == 2
     keeper = await ground.admit(lane="high", needs=(memory(6),))
+    assert await claim(NOW) == []
     later = NOW + PATIENCE_MS
     assert await claim(later) == [], "memory is kept for it"
     low = await ground.admit(needs=(memory(6), calls))
@@ -245,6 +258,7 @@ CASES = (
     whatever_takes_a_run_from_its_worker_gives_back,
     a_run_that_does_not_fit_is_not_passed_for_ever,
     after_its_patience_capacity_is_kept_for_it,
+    patience_begins_with_the_first_look_that_finds_no_room,
     no_two_runs_keep_what_the_other_lacks,
     rates_settle_to_what_was_used,
     a_run_that_never_ran_gets_its_rates_back,

@@ -70,8 +70,9 @@ def admit(tx: Transaction, offer: RunOffer) -> Admission | Refusal:
         if isinstance(spawned, Spawned):
             return Admission(spawned.run, False, position_in(tx, spawned.run, spawned.seq, offer.ahead_of))
         birth, offer = spawned, replace(offer, replay_of=spawned.replay_of)
-        if offer.needs and offer.spawn is not None and not offer.spawn.detached:
-            offer = replace(offer, needs=holds.beside(tx, offer.needs, parent=birth.parent_seq))
+        if offer.needs and offer.spawn is not None:
+            needs = holds.beside(tx, offer.needs, parent=birth.parent_seq, detached=offer.spawn.detached)
+            offer = replace(offer, needs=needs)
     if offer.refusal is not None:
         return offer.refusal
     source = None if offer.replay_of is None else _judge_replay(tx, offer, offer.replay_of)
@@ -299,6 +300,8 @@ def _full(bound: DepthBound, unit: str, used: int, size: int) -> Refusal:
 
 
 def _too_fast(wish: RateTake, wait_ms: float, remaining: float, *, never: bool) -> Refusal:
+    if never and wish.declared is not None and wish.amount <= wish.declared:
+        never, wait_ms = False, holds.LOWERED_RETRY_MS  # it is an override that leaves less
     return Refusal(
         Reason.NEVER_FITS if never else Reason.RATE_LIMITED,
         wish.name,

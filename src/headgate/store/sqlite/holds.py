@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from headgate.model.decision import LimitUse, Refusal
 from headgate.model.reason import Reason
@@ -20,6 +21,8 @@ from headgate.store.sqlite.rows import Row, json_list
 from headgate.store.sqlite.transaction import Reading, Transaction
 
 RETRY_FLOOR_MS = 1000
+LOWERED_RETRY_MS = 60_000
+"""When to ask again for what is more than an override leaves."""
 AHEAD = 32
 """Runs that a claim looks at beyond those it wants, to find some that fit."""
 
@@ -61,16 +64,27 @@ def find_room(tx: Transaction, needs: Sequence[Need]) -> Refusal | tuple[list[st
     return shadowed, places
 
 
-def beside(tx: Transaction, needs: Sequence[Need], *, parent: int) -> tuple[Need, ...]:
-    """The needs of a sub-run. Where its parent has a place already, it takes none: parents that have all of them, and
-    wait for sub-runs which find none, would wait for ever."""
+def beside(tx: Transaction, needs: Sequence[Need], *, parent: int, detached: bool) -> tuple[Need, ...]:
+    """The needs of a sub-run. Where its parent has a place already, it takes none, and a ``detached`` one, which
+    outlives it, is not waited for: parents that have all places, and wait for sub-runs which find none, would wait
+    for ever."""
     theirs = {
         key for _, key, _, _, _, _, _, running, _ in tx.rows("holds_of_runs", json_list([parent])) if not running
     }
-    return tuple(replace(need, amount=0) if not need.running and need.key in theirs else need for need in needs)
+    change: dict[str, Any] = {"waits": False} if detached else {"amount": 0}
+    return tuple(replace(need, **change) if not need.running and need.key in theirs else need for need in needs)
 
 
 def _refusal(need: Need, held: int) -> Refusal:
+    if need.never and need.declared is not None and need.amount <= need.declared:
+        return Refusal(
+            Reason.OVER_BUDGET,
+            need.name,
+            f"it needs {need.amount} of {need.unit}; an override leaves {need.most} of {need.declared}",
+            limit=need.most,
+            retry_after_ms=LOWERED_RETRY_MS,
+            unit=need.unit,
+        )
     if need.never:
         return Refusal(
             Reason.NEVER_FITS,
@@ -86,7 +100,7 @@ def _refusal(need: Need, held: int) -> Refusal:
         limit=need.most,
         used=held,
         rule=need.rule or None,
-        retry_after_ms=RETRY_FLOOR_MS,
+        retry_after_ms=RETRY_FLOOR_MS if need.waits else None,
         unit=need.unit,
     )
 
@@ -110,7 +124,8 @@ def keep(
         amount = min(need.amount, need.most)
         held = not need.running
         tx.run(
-            "keep_hold", seq, need.key, need.unit, "", amount, None, None, need.most, need.running, held, now_ms
+            "keep_hold", seq, need.key, need.unit, "", amount, None, None, need.most, need.running, held,
+            0 if need.running else now_ms,  # its patience begins when it is looked at and does not fit
         )  # fmt: skip
         if held and amount:
             shared = _shared(tx, need.key)
