@@ -55,14 +55,15 @@ def test_a_failure_is_a_table_without_our_frames(suite: pytest.Pytester) -> None
     suite.makepyfile(
         """
         def test_survives(headgate_lab):
-            headgate_lab.play("tiny.yaml", config="headgate.yaml", seeds=2).must(goodput=1.5, amplification=9)
+            outcome = headgate_lab.play("tiny.yaml", config="headgate.yaml", seeds=2, seconds=8)
+            outcome.must(goodput=1.5, amplification=9)
         """
     )
     result = suite.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*headgate in tiny (seeds 1, 2): 1 of 2 demands missed. Configuration: headgate.yaml.",
+            "*headgate in tiny (seeds 1, 2): 1 of 2 demands missed. A short copy of 8 s. Config*",
             "*MISSED*goodput ≥ 150.0 %*was *% ± *",
             "*met*amplification ≤ 9.00*was *",
             "*wasted work*was*%",
@@ -79,6 +80,7 @@ def test_mistakes_are_told(suite: pytest.Pytester) -> None:
 
         @pytest.mark.parametrize(("more", "words"), [
             ({"seeds": 0}, "seeds must be at least 1"),
+            ({"seconds": 16}, "at most 15, not 16"),
             ({"config": "nope.yaml"}, "nope.yaml: cannot be read"),
             ({"config": "headgate.yaml", "workflow": "nope"}, "declares no workflow 'nope'"),
         ])
@@ -91,7 +93,7 @@ def test_mistakes_are_told(suite: pytest.Pytester) -> None:
                 headgate_lab.play("tiny.yaml").must(speed=1)
         """
     )
-    suite.runpytest_inprocess().assert_outcomes(passed=4)
+    suite.runpytest_inprocess().assert_outcomes(passed=5)
 
 
 def test_loading_the_plugin_imports_nothing_of_headgate() -> None:

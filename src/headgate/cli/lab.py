@@ -57,14 +57,21 @@ def run_scenarios(
         list[str] | None, typer.Option("--policy", help="Who plays, several times; headgate and none by default.")
     ] = None,
     jobs: Jobs = os.cpu_count() or 1,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, help="Play a short copy: quicker, with other results.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where results and report go.")] = OUT,
 ) -> None:
     """Play scenarios in virtual time, with headgate and with no limits. Exit code 1 if headgate misses a goal."""
     from headgate.lab.report.folder import played, save
+    from headgate.lab.scenario.shorten import shortened
 
     chosen = _scenarios(scenarios, config, workflow)
     policies = list(dict.fromkeys(policy or (CONTROL, OURS)))
     notes = [f"Configuration: {config}."] if config else []
+    if seconds is not None:
+        chosen = [shortened(one, min(seconds, one.seconds)) for one in chosen]
+        notes.append(f"Short copies of {seconds:g} s.")
     with _progress("playing") as on_done:
         results = played(
             chosen, policies, range(seed, seed + seeds), jobs=min(jobs, 64), on_done=on_done, notes=notes
@@ -160,13 +167,13 @@ def _written(path: Path, text: str) -> Path:
 
 
 def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> list[Scenario]:
-    from headgate.lab.own_config import find_scenario, with_config
-    from headgate.lab.scenario.description import shipped
+    from headgate.lab.own_config import with_config
+    from headgate.lab.scenario.description import load_scenario, shipped
 
     if workflow is not None and config is None:
         raise typer.BadParameter("names a workflow of your configuration; give --config too", param_hint="--workflow")
     wanted = list(shipped()) if names == ["all"] else list(dict.fromkeys(names))
-    found = [find_scenario(name) for name in wanted]
+    found = [load_scenario(name) for name in wanted]
     if len({one.name for one in found}) < len(found):
         raise typer.BadParameter("two of the scenarios have the same name", param_hint="SCENARIO")
     return found if config is None else [with_config(one, config, workflow=workflow) for one in found]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from headgate.errors import ConfigError
 from headgate.lab.measures import Verdict, judged, measure_of, shown, spread
-from headgate.lab.own_config import YAML, find_scenario, with_config
+from headgate.lab.own_config import YAML, with_config
 from headgate.lab.report.folder import played
 from headgate.lab.report.results import OURS, Results
-from headgate.lab.scenario.description import Goal
+from headgate.lab.scenario.description import Goal, load_scenario
+from headgate.lab.scenario.shorten import shortened
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,12 @@ class Lab:
         seed: int = 1,
         seeds: int = 1,
         policy: str = OURS,
+        seconds: float | None = None,
     ) -> Outcome:
         """Play a shipped scenario, or a file ending in ``.yaml``, in virtual time; ``seeds`` times, with ``seed`` and
         the following ones. ``config`` is a ``headgate.yaml`` to play it with, ``workflow`` the one in it whose
-        settings the runs have.
+        settings the runs have. ``seconds`` plays a short copy, with everything closer together: quicker, and with
+        other results.
 
         Raises:
             ConfigError: something of that does not exist, or does not fit together.
@@ -117,7 +120,12 @@ class Lab:
             raise ConfigError([f"seeds must be at least 1, not {seeds}"])
         if scenario.endswith(YAML):
             scenario = str(self._found(scenario))
-        one, notes = find_scenario(scenario), []
+        one, notes = load_scenario(scenario), []
+        if seconds is not None:
+            if not 0 < seconds <= one.seconds:
+                raise ConfigError([f"seconds must be more than 0 and at most {one.seconds:g}, not {seconds:g}"])
+            one = shortened(one, float(seconds))
+            notes.append(f"A short copy of {seconds:g} s.")
         if config is not None:
             one = with_config(one, self._found(config), workflow=workflow)
             notes.append(f"Configuration: {config}.")

@@ -9,26 +9,11 @@ from pydantic import ValidationError
 from headgate.config.load import load_settings
 from headgate.config.settings import GateSettings
 from headgate.errors import ConfigError
-from headgate.lab.scenario.description import Scenario, load_scenario, parse_scenario
+from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.users import WORKFLOW
 
 OWN_SCENARIO = "a scenario file of your own names your dependencies: docs/how-to/test-your-limits.md"
 YAML = (".yaml", ".yml")
-
-
-def find_scenario(name: str) -> Scenario:
-    """A shipped scenario, or the one in the file ``name`` (ending in ``.yaml``).
-
-    Raises:
-        ConfigError: there is none, or it has mistakes.
-    """
-    if not name.endswith(YAML):
-        return load_scenario(name)
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    return parse_scenario(text, name)
 
 
 def with_config(scenario: Scenario, config: str | Path, *, workflow: str | None = None) -> Scenario:
