@@ -209,3 +209,14 @@ def test_unusable_answers_are_so_over_http(fault: str, status: int, usable: bool
         return answer.status_code, True
 
     assert run_virtual(main) == (status, usable)
+
+
+def test_a_schedule_keeps_how_things_go_wrong() -> None:
+    async def main(clock: LoopClock) -> int:
+        tested = provider(clock)
+        await asyncio.sleep(5)
+        tested.schedule([Spell(10, 20, errors=1.0, fault="529")])
+        await asyncio.sleep(11)
+        return (await tested.complete(Call("large", 10, 10))).status
+
+    assert run_virtual(main) == 529

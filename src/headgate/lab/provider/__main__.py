@@ -9,8 +9,11 @@ import uvicorn
 
 from headgate.clock import REAL_CLOCK
 from headgate.lab.provider.catalogue import MODELS
+from headgate.lab.provider.physics import ModelSpec
 from headgate.lab.provider.server import ProviderApp
 from headgate.lab.provider.service import Provider
+from headgate.lab.scenario.description import load_scenario
+from headgate.lab.scenario.world import spec_of
 
 BACKLOG = 2048
 
@@ -21,8 +24,13 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--scenario", help="its dependencies, tools too, in place of the models; a name or a file")
     chosen = parser.parse_args()
-    provider = Provider(MODELS, clock=REAL_CLOCK, rng=random.Random(chosen.seed))
+    models: tuple[ModelSpec, ...] = MODELS
+    if chosen.scenario is not None:
+        described = load_scenario(chosen.scenario).dependencies
+        models = tuple(spec_of(name, one) for name, one in described.items())
+    provider = Provider(models, clock=REAL_CLOCK, rng=random.Random(chosen.seed))
     config = uvicorn.Config(
         ProviderApp(provider, REAL_CLOCK),
         host=chosen.host,

@@ -20,14 +20,18 @@ PATIENCE_S = 10.0
 class ProviderProcess:
     """Started by ``with``, stopped at its end. Listens on a free port of the loopback."""
 
-    def __init__(self, *, seed: int = 7) -> None:
+    def __init__(self, *, seed: int = 7, scenario: str | None = None) -> None:
+        """``scenario`` is a name or a file: its dependencies, tools too, in place of the catalogue's models."""
         self._seed = seed
+        self._scenario = scenario
         self._process: subprocess.Popen[str] | None = None
         self.base_url = ""
         """What SDKs call ``base_url``, ending in ``/v1``."""
 
     def __enter__(self) -> Self:
         arguments = [sys.executable, "-m", "headgate.lab.provider", "--port", "0", "--seed", str(self._seed)]
+        if self._scenario is not None:
+            arguments += ["--scenario", self._scenario]
         self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)  # noqa: S603  our own module
         told = self._process.stdout.readline() if self._process.stdout is not None else ""
         # the socket listens before this is told, so nothing has to be tried until it answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headgate.clock import Clock
@@ -51,9 +51,7 @@ class Provider:
         now = self._schedule_s = self.now()
         for pool in self.pools.values():
             pool.advance(now)
-            pool.spells = tuple(
-                Spell(s.start_s + now, s.end_s + now, s.capacity, s.slow, s.errors, s.models) for s in spells
-            )
+            pool.spells = tuple(replace(s, start_s=s.start_s + now, end_s=s.end_s + now) for s in spells)
             self._attend(pool)
 
     async def complete(self, call: Call) -> Answer:
