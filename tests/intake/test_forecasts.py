@@ -144,6 +144,21 @@ def test_who_would_be_late_is_refused_and_let_in_at_the_told_moment(tmp_path: Pa
     run_virtual(main)
 
 
+def test_a_workflow_that_accepts_what_is_late_refuses_nobody_and_starts_everything(tmp_path: Path) -> None:
+    async def main(clock: LoopClock) -> None:
+        async with gate_at(tmp_path, clock, when_late="accept") as gate:
+            await learn(gate)
+            taken = [await gate.submit("job", n, deadline_s=9.0) for n in range(30)]
+            hopeless = await gate.submit("job", deadline_s=0.5)
+            ended = [await gate.ended(one.run.id) for one in (*taken, hopeless)]
+            states = [run.state for run in ended]
+            assert 4 <= states.count(RunState.SUCCEEDED) <= 12
+            assert states.count(RunState.EXPIRED) == len(states) - states.count(RunState.SUCCEEDED)
+            assert Reason.DEADLINE_UNREACHABLE not in {run.reason for run in ended}
+
+    run_virtual(main)
+
+
 def test_what_no_fleet_finishes_in_time_is_refused_for_good_but_tried_once_a_minute(tmp_path: Path) -> None:
     async def main(clock: LoopClock) -> None:
         async with gate_at(tmp_path, clock) as gate:

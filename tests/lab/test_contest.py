@@ -7,12 +7,15 @@ from collections import Counter
 
 import pytest
 
+from headgate.config.settings import GateSettings
+from headgate.config.workflow_settings import DegradeStep, WorkflowSettings
 from headgate.errors import ConfigError
 from headgate.lab.contest.compare import Entry, compare, read_lines
 from headgate.lab.contest.contestants import contestants
+from headgate.lab.contest.variants import Ablation, ablations
 from headgate.lab.scenario.description import Scenario, parse_scenario
 from headgate.lab.scenario.play import Fate, Played
-from headgate.lab.scenario.timeline import Look, Sight, Watcher
+from headgate.lab.scenario.timeline import STEP_S, Look, Sight, Watcher
 from headgate.lab.scenario.traffic import wishes
 
 SMALL_WORLD = """
@@ -143,3 +146,55 @@ def test_waiting_is_from_admission_to_start_or_end(scenario: Scenario) -> None:
     assert columns["refused"] == [1, 0, 0, 1]
     assert columns["inflight:desk"] == [7, 7, 7, 7]
     assert repr(columns["limit:desk"]) == "[nan, 3, nan, nan]"
+
+
+@pytest.mark.parametrize("one", ablations(), ids=lambda one: one.name)
+def test_an_ablation_changes_the_configuration_or_what_is_told_and_stays_valid(
+    scenario: Scenario, one: Ablation
+) -> None:
+    assert f"headgate-without-{one.name}" in contestants()
+    if one.change is None:
+        assert one.untold
+        return
+    rich = scenario.headgate.model_copy(
+        update={
+            "models": {"large": scenario.headgate.models["large"].model_copy(update={"fallback": ("desk",)})},
+            "workflows": {"agent": WorkflowSettings(degrade=(DegradeStep(at=0.5, skip=("review",)),))},
+        }
+    )
+    changed = one.change(rich)
+    assert changed != rich
+    assert GateSettings.model_validate(dict(changed)) == changed
+    assert changed.workflows["agent"].queue == rich.workflows["agent"].queue
+
+
+@pytest.fixture(scope="module")
+def without(scenario: Scenario) -> dict[str, Played]:
+    names = ("adaptive", "lanes", "feasibility", "fairness")
+    return {name: contestants()[f"headgate-without-{name}"].play(scenario, seed=2) for name in names}
+
+
+def test_a_mechanism_off_is_felt_in_a_play(plays: dict[str, Played], without: dict[str, Played]) -> None:
+    hashes = {one.event_hash for one in (plays["headgate"], *without.values())}
+    assert len(hashes) == 1 + len(without)
+    assert set(without["adaptive"].timeline.columns["limit:large"]) == {8.0}
+    assert any("too_late" in fate.refusals for fate in plays["headgate"].fates)
+    assert not any("too_late" in fate.refusals for fate in without["feasibility"].fates)
+    tenants = {fate.wish.tenant for fate in plays["headgate"].fates}
+    assert {fate.wish.tenant for fate in without["fairness"].fates} == tenants  # only the gate does not know them
+
+
+def test_perfect_limits_follow_the_weather(scenario: Scenario) -> None:
+    columns = contestants()["headgate-perfect-limits"].play(scenario, seed=2).timeline.columns
+    large = {(n + 1) * STEP_S: limit for n, limit in enumerate(columns["limit:large"])}
+    assert {limit for at_s, limit in large.items() if at_s <= 14 or at_s >= 31} == {6.0}
+    assert {limit for at_s, limit in large.items() if 15 < at_s < 30} == {3.0}
+    assert set(columns["limit:desk"]) == {6.0}
+
+
+@pytest.mark.process
+def test_another_process_plays_the_same(scenario: Scenario) -> None:
+    here = {one.policy: one.event_hash for one in compare([scenario], ["none", "fixed", "headgate"], [3])}
+    there = {one.policy: one.event_hash for one in compare([scenario], ["none", "fixed", "headgate"], [3], jobs=2)}
+    assert there == here
+    assert len(set(here.values())) == 3

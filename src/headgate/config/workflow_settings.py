@@ -111,6 +111,9 @@ class WorkflowSettings(Settings):
     """Queues of people that its runs ask: while these do not keep up, fewer runs are taken in."""
     duplicates: DuplicatesField = DuplicateSettings(mode=Duplicates.ALLOW)
     when_full: WhenFull = WhenFull.REJECT
+    when_late: Literal["reject", "accept"] = "reject"
+    """What happens to a run that would not end by its deadline as far as can be foreseen: it is refused, and not
+    started where that shows later; or it is taken in and started all the same."""
     delay: DelaySettings = DelaySettings()
     degrade: tuple[DegradeStep, ...] = ()
     degrade_slack: Share | None = SHARE

@@ -45,7 +45,8 @@ class Feasibility:
             left_s=None if deadline_ms is None else (deadline_ms - now_ms) / 1000,
             queue_s=rules.queue_ms / 1000,
             tolerance=FIRST_LANE_TOLERANCE if rules.lane == self._first_lane else 1.0,
-            refuse=forecaster.slots > 0,  # without a worker there is no rate: the queue's bounds decide
+            # without a worker there is no rate: the queue's bounds decide
+            refuse=forecaster.slots > 0 and rules.workflow.when_late == "reject",
         )
 
     def never(self, wish: Wish, workflow: str, *, now_ms: int) -> Wish | Refusal:

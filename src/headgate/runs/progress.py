@@ -144,8 +144,10 @@ class Progress:
 
     def too_late(self) -> str | None:
         """Why it is not worth starting: an ordinary run that stays as long as its lane's runs do lately would not end
-        by the deadline. ``None``: it is, or nothing is known."""
+        by the deadline. ``None``: it is, nothing is known, or its workflow takes what is late."""
         run, clock = self.attempt.run, self.equipment.clock
+        if self.workflow.when_late == "accept":
+            return None
         if run.deadline_ms is None or run.degraded:  # what is known is mostly of the whole path
             return None
         left_s = (run.deadline_ms - clock.now_ms()) / 1000

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from headgate.lab.contest.rivals.field import recipes
 from headgate.lab.contest.rivals.playing import play_rival
+from headgate.lab.contest.variants import ablations, play_with_perfect_limits, play_without
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.play import Played, play, unlimited
 
@@ -38,5 +39,10 @@ def contestants() -> dict[str, Contestant]:
         Contestant("none", "no limits, three immediate retries", unlimited),
         *(Contestant(one.name, one.title, partial(play_rival, one)) for one in recipes()),
         Contestant("headgate", "headgate", play),
+        Contestant("headgate-perfect-limits", "headgate with perfect limits", play_with_perfect_limits),
+        *(
+            Contestant(f"headgate-without-{one.name}", f"headgate: {one.title}", partial(play_without, one))
+            for one in ablations()
+        ),
     )
     return {one.name: one for one in found}

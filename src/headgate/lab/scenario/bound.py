@@ -34,7 +34,8 @@ from headgate.lab.scenario.description import Dependency, Scenario
 from headgate.lab.scenario.oddities import in_a_row, needed, questions
 from headgate.lab.scenario.traffic import Wish, work_s
 from headgate.lab.scenario.users import WORKFLOW
-from headgate.lab.weather import Spell, Weather, next_change, weather_at
+from headgate.lab.scenario.world import spells_of
+from headgate.lab.weather import Weather, next_change, weather_at
 
 BIN_S = 10.0
 SIZE_CLASSES = 4
@@ -201,10 +202,7 @@ def _all_are(dependency: Dependency, wish: Wish) -> dict[str, Dependency]:
 
 
 def _work_capacity(scenario: Scenario, name: str) -> Capacity:
-    spells = [
-        Spell(t.since, t.until, t.capacity, t.slow, t.errors, tuple(t.on), t.fault, t.stalled)
-        for t in scenario.troubles
-    ]
+    spells = spells_of(scenario)
     parallel = scenario.dependencies[name].parallel
 
     def between(since: float, until: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
@@ -94,18 +94,18 @@ class Fleet:
 
 
 class FleetDesk:
-    """The gates that serve, in turn, as a `headgate.lab.scenario.users.Desk`. With ``one_lane`` as `GateDesk`."""
+    """The gates that serve, in turn, as a `headgate.lab.scenario.users.Desk`. ``untold`` as `GateDesk`."""
 
-    def __init__(self, fleet: Fleet, clock: Clock, *, one_lane: bool = False) -> None:
+    def __init__(self, fleet: Fleet, clock: Clock, *, untold: Collection[str] = ()) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._one_lane = one_lane
+        self._untold = untold
         self._turn = 0
 
     async def ask(self, wish: Wish, ticket: dict[str, Any], left_s: float) -> Taken | Turned:
         gate = self._fleet.serving[self._turn % len(self._fleet.serving)]
         self._turn += 1
-        return await GateDesk(gate, self._clock, one_lane=self._one_lane).ask(wish, ticket, left_s)
+        return await GateDesk(gate, self._clock, untold=self._untold).ask(wish, ticket, left_s)
 
     async def leave(self, run_id: str) -> None:
         await GateDesk(self._fleet.serving_gate(), self._clock).leave(run_id)

@@ -10,7 +10,7 @@ import gc
 import hashlib
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,10 +102,10 @@ def play(
     seed: int,
     without: Sequence[str] = (),
     aside: Aside | None = None,
-    one_lane: bool = False,
+    untold: Collection[str] = (),
 ) -> Played:
-    """With headgate, as the scenario configures it. ``without``: tenants that stay away; ``one_lane``: users name no
-    lane.
+    """With headgate, as the scenario configures it. ``without``: tenants that stay away; ``untold``: what users do
+    not say, ``lane`` or ``tenant``.
 
     Raises:
         HeadgateError: accepted runs were left without an end.
@@ -113,7 +113,7 @@ def play(
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     drawn = wishes(scenario, seed, without=without)
     with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder, collecting_rarely():
-        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside, one_lane))
+        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside, untold))
 
 
 def unlimited(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:
@@ -141,7 +141,7 @@ async def _play(
     seed: int,
     folder: Path,
     aside: Aside | None,
-    one_lane: bool,
+    untold: Collection[str],
 ) -> Played:
     world = World(scenario, clock=clock, seed=seed)
     settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{folder}/runs.db?synchronous=off"})
@@ -151,7 +151,7 @@ async def _play(
     fleet = Fleet(scenario, settings, agent, clock=clock, seed=seed, listeners=(log, tally))
     async with fleet:
         gates = fleet.serving
-        users = Users([FleetDesk(fleet, clock, one_lane=one_lane)], clock, tries=scenario.users.tries)
+        users = Users([FleetDesk(fleet, clock, untold=untold)], clock, tries=scenario.users.tries)
         watcher = Watcher(list(scenario.dependencies), world.inflight, _sight_of(gates), now=clock.monotonic)
         beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
         beside.append(asyncio.create_task(world.people.work(fleet.serving_gate)))

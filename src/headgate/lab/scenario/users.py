@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,18 +84,20 @@ class Desk(Protocol):
 
 
 class GateDesk:
-    """A gate, as its users see it. With ``one_lane`` nobody names a lane, and all runs go to the workflow's."""
+    """A gate, as its users see it. ``untold`` is what they do not say: ``lane`` (all runs go to the workflow's),
+    ``tenant`` (all are one tenant's and one user's)."""
 
-    def __init__(self, gate: Gate, clock: Clock, *, one_lane: bool = False) -> None:
+    def __init__(self, gate: Gate, clock: Clock, *, untold: Collection[str] = ()) -> None:
         self._gate = gate
         self._clock = clock
-        self._one_lane = one_lane
+        self._untold = untold
 
     async def ask(self, wish: Wish, ticket: dict[str, Any], left_s: float) -> Taken | Turned:
-        lane = None if self._one_lane else wish.lane
+        lane = None if "lane" in self._untold else wish.lane
+        tenant, user = ("default", None) if "tenant" in self._untold else (wish.tenant, wish.user)
         try:
             admission = await self._gate.submit(
-                WORKFLOW, ticket, tenant=wish.tenant, user=wish.user, lane=lane, deadline_s=left_s
+                WORKFLOW, ticket, tenant=tenant, user=user, lane=lane, deadline_s=left_s
             )
         except Rejected as refusal:
             return Turned(str(refusal.reason), refusal.retry_after_s, final=refusal.retry_after_s is None)

@@ -55,10 +55,7 @@ class World:
     def __init__(self, scenario: Scenario, *, clock: Clock, seed: int) -> None:
         self._clock = clock
         self._dependencies = scenario.dependencies
-        spells = [
-            Spell(one.since, one.until, one.capacity, one.slow, one.errors, tuple(one.on), one.fault, one.stalled)
-            for one in scenario.troubles
-        ]
+        spells = spells_of(scenario)
         specs = [spec_of(name, one) for name, one in scenario.dependencies.items()]
         self._provider = Provider(specs, clock=clock, rng=Random(f"{seed}/world"), spells=spells)
         self.people = People(scenario.people, rng=Random(f"{seed}/people"))
@@ -147,6 +144,14 @@ class World:
                 effect.spent_s = seconds
 
         return spent
+
+
+def spells_of(scenario: Scenario) -> list[Spell]:
+    """The scenario's troubles."""
+    return [
+        Spell(one.since, one.until, one.capacity, one.slow, one.errors, tuple(one.on), one.fault, one.stalled)
+        for one in scenario.troubles
+    ]
 
 
 def spec_of(name: str, one: Dependency) -> ModelSpec:

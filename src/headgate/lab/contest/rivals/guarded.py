@@ -28,8 +28,10 @@ TIMED_OUT = CallResult(Outcome.TIMEOUT)
 class CallFailed(Exception):
     """A call that was made and did not bring a usable answer."""
 
-    def __init__(self, result: CallResult) -> None:
+    def __init__(self, result: CallResult, *, unusable: bool = False) -> None:
         self.result = result
+        self.unusable = unusable
+        """It was answered, with something that its check refused."""
         super().__init__(str(result.outcome))
 
 
@@ -64,6 +66,11 @@ class Guarded:
         limiter = rules.limiter
         if limiter is not None and rules.order is not None:
             self.line = Line(lambda: limiter.limit, rules.depth, rules.order, clock)
+
+    @property
+    def tries(self) -> int:
+        """Of one call, at most."""
+        return self._rules.tries
 
     @property
     def limit(self) -> float:
@@ -142,9 +149,10 @@ class Guarded:
             result = classify.of_error(error, now_ms=self._clock.now_ms())
         finally:
             leave_resource(token)
-            self._learn(limiter, stamp, result.outcome)
+            # limiters and breakers of the field look at the status, and an unusable 200 is fine to them
+            self._learn(limiter, stamp, Outcome.OK if result is UNUSABLE else result.outcome)
         if result.outcome is not Outcome.OK:
-            raise CallFailed(result)
+            raise CallFailed(result, unusable=result is UNUSABLE)
         return value
 
     def _learn(self, limiter: CallLimiter | None, stamp: Any, outcome: Outcome) -> None:

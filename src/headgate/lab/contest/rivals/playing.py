@@ -13,6 +13,7 @@ from headgate.lab.contest.rivals.guarded import Guarded
 from headgate.lab.contest.rivals.service import Record, Service
 from headgate.lab.scenario.calls import Agent
 from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.fleet import stops
 from headgate.lab.scenario.play import AFTER_DEADLINE_S, LOOK_S, Fate, Played, collecting_rarely, ledger_hash
 from headgate.lab.scenario.timeline import Watcher
 from headgate.lab.scenario.traffic import Wish, wishes
@@ -45,7 +46,7 @@ async def _play(
         for name, one in facts.dependencies.items()
     }
     service = Service(
-        Agent(world).__call__,
+        Agent(world, repairs=scenario.calls.repairs).__call__,
         guards,
         clock=clock,
         intake=recipe.intake(facts, clock),
@@ -56,6 +57,8 @@ async def _play(
     users = Users([service], clock, tries=scenario.users.tries)
     watcher = Watcher(list(scenario.dependencies), world.inflight, service.sight, now=clock.monotonic)
     beside = [asyncio.create_task(world.watch()), asyncio.create_task(watcher.watch())]
+    beside.append(asyncio.create_task(world.people.work(lambda: None)))
+    beside.append(asyncio.create_task(_lose_runs(scenario, service, clock)))
     await users.come(drawn)
     until_s = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values()) + AFTER_DEADLINE_S
     while service.running:
@@ -65,6 +68,7 @@ async def _play(
     watcher.end()
     for task in beside:
         task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
     fates = [_fate(asked, service.records) for asked in users.asked]
     return Played(
         scenario,
@@ -77,6 +81,16 @@ async def _play(
         len(world.effects),
         timeline=watcher.timeline(fates, world.effects),
     )
+
+
+async def _lose_runs(scenario: Scenario, service: Service, clock: LoopClock) -> None:
+    """What restarts do to runs that are kept in memory only, as in the control with no limits."""
+    for stop in stops(scenario):
+        await asyncio.sleep(max(0.0, stop.at_s - clock.monotonic()))
+        begun = [one for nth, one in enumerate(service.records) if nth % scenario.gates == stop.place]
+        await asyncio.sleep(0.0 if scenario.restarts is None else scenario.restarts.grace)
+        for run_id in begun:
+            await service.leave(run_id)
 
 
 def _fate(asked: Asked, records: dict[str, Record]) -> Fate:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.clock import Clock
+from headgate.errors import UnusableResult
 from headgate.lab.contest.rivals.guarded import CallFailed, Guarded
 from headgate.lab.contest.rivals.line import Line, NoPlace, Waiter
 from headgate.lab.scenario.timeline import Sight
@@ -60,18 +61,25 @@ class OrdinaryRun:
         """Call through the guard of ``resource``, and through those of its stand-ins when that was in vain.
 
         Raises:
-            NoPlace, CallFailed: none of them brought a usable answer; this is what the last one said.
+            NoPlace, CallFailed: none of them brought an answer; this is what the last one said.
+            UnusableResult: it brought one, but not a usable one.
         """
         names = (resource, *self._stand_ins.get(resource, ()))
         for name in names[:-1]:
             try:
                 return await self._through(name, fn, args, check)
-            except (NoPlace, CallFailed) as failure:
+            except (NoPlace, CallFailed, UnusableResult) as failure:
                 self.log.debug("%s: %s", name, failure)
         return await self._through(names[-1], fn, args, check)
 
     async def _through(self, name: str, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], check: Any) -> Any:
-        return await self._guards[name].call(fn, args, check, until_s=self._record.until_s, rank=self._rank)
+        guard = self._guards[name]
+        try:
+            return await guard.call(fn, args, check, until_s=self._record.until_s, rank=self._rank)
+        except CallFailed as failure:
+            if failure.unusable:
+                raise UnusableResult(name, guard.tries) from failure
+            raise
 
     def knob(self, name: str, default: Any) -> Any:
         """Always the default."""
@@ -185,6 +193,8 @@ class Service:
             reason = str(refusal)
         except CallFailed as failure:
             reason = f"call_{failure.result.outcome}"
+        except UnusableResult:
+            reason = "unusable"
         finally:
             record.state, record.reason, record.finished_s = state, reason, self._clock.monotonic()
 
