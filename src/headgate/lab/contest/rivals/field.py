@@ -6,6 +6,8 @@ timeout, depth and rate, and what may stand in for it. All give a run up at its 
 What the publications leave open is filled in alike, and kindly:
 
 * A failed call has three tries with exponential backoff and full jitter, and waits for a ``Retry-After``.
+  Answers that are unusable are repeated as well, but count as good with limiters and breakers, which look at the
+  status.
 * Policies with a limit have worker slots and a bounded line of runs in front of them (`INTAKE`); policies that are
   about calls only start every run at once.
 * A call that was in vain goes to the stand-in, if one is declared; every one of them does better with it.
