@@ -1,5 +1,7 @@
 """The circuit breaker, driven by plain numbers."""
 
+from random import Random
+
 import pytest
 
 from headgate.policy.breaker import Breaker, BreakerRules, BreakerState, wilson_lower
@@ -101,10 +103,73 @@ def test_a_soft_breaker_keeps_a_trickle_going_and_closes_after_two_clean_probes(
     assert closed.new is BreakerState.CLOSED
 
 
-def test_one_clean_probe_followed_by_a_failed_one_does_not_count() -> None:
+def test_two_clean_probes_of_the_last_four_close_it() -> None:
     breaker, now = Breaker(BreakerRules()), 0.0
     fail(breaker, now, 8)
-    for clean in (True, False, True):
+    states = []
+    for clean in (True, False, False, False, True, False, True):
+        now += breaker.reopens_in(now)
+        breaker.begin_probe()
+        if clean:
+            breaker.on_alive(now, epoch=breaker.epoch, probe=True)
+        else:
+            breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE, probe=True)
+        states.append(breaker.state)
+    assert BreakerState.CLOSED not in states[:-1]
+    assert states[-1] is BreakerState.CLOSED
+
+
+def test_a_clean_probe_brings_the_next_one_soon() -> None:
+    breaker, now = Breaker(BreakerRules()), 0.0
+    fail(breaker, now, 8)
+    waits = []
+    for clean in (False, False, False, True, False):
+        now += breaker.reopens_in(now)
+        breaker.begin_probe()
+        if clean:
+            breaker.on_alive(now, epoch=breaker.epoch, probe=True)
+        else:
+            breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE, probe=True)
+        waits.append(breaker.reopens_in(now))
+    assert waits[:3] == [2.0, 4.0, 8.0]
+    assert waits[4] == 2.0
+
+
+def test_a_row_of_failures_is_no_evidence_where_half_of_the_calls_fail_anyway() -> None:
+    """With every other call failing by chance, rows of eight come every few minutes; they opened it, and it stayed
+    away for a minute and more from a dependency that did half of its work."""
+    opened = {8: 0, 1000: 0}
+    for consecutive in opened:
+        for seed in range(20):
+            rng, breaker, now = Random(seed), Breaker(BreakerRules(consecutive=consecutive)), 0.0
+            for _ in range(1500):
+                now += 0.1
+                if breaker.state is not BreakerState.CLOSED:
+                    opened[consecutive] += 1
+                    break
+                if rng.random() < 0.5:
+                    breaker.on_alive(now, epoch=breaker.epoch)
+                else:
+                    breaker.on_failure(now, epoch=breaker.epoch, jitter=MIDDLE)
+    assert opened[1000] <= 1
+    assert opened[8] <= 3
+
+
+def test_a_row_of_failures_opens_at_once_what_was_well() -> None:
+    breaker, now = Breaker(BreakerRules()), 0.0
+    for _ in range(200):
+        now += 0.1
+        breaker.on_alive(now, epoch=breaker.epoch)
+    fail(breaker, now, 7)
+    assert breaker.state is BreakerState.CLOSED
+    fail(breaker, now, 1)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_one_clean_probe_of_four_does_not_close_it() -> None:
+    breaker, now = Breaker(BreakerRules()), 0.0
+    fail(breaker, now, 8)
+    for clean in (True, False, False, False, True):
         now += breaker.reopens_in(now)
         breaker.begin_probe()
         if clean:

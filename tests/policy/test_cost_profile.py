@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from headgate.model.cost import ResourceUse, RunSample
 from headgate.policy import cost_profile
-from headgate.policy.cost_profile import CLASSES, RESOURCES_AT_MOST, Profile, dump, fold, load, quantile, size_class
+from headgate.policy.cost_profile import (
+    CLASSES,
+    RESOURCES_AT_MOST,
+    Profile,
+    dump,
+    fold,
+    load,
+    mean_answers,
+    quantile,
+    size_class,
+)
 
 
 def tokens(amount: float, *, whole: bool = True) -> RunSample:
@@ -113,3 +123,19 @@ def test_size_classes_rise_with_the_size(size: int) -> None:
 def test_what_is_no_profile_is_not_read_as_one(text: str) -> None:
     with pytest.raises(ValueError):
         load(text)
+
+
+def test_the_mean_is_that_of_the_latest_runs_and_survives_the_store() -> None:
+    profile: Profile | None = None
+    for calls in [4] * 60 + [8] * 60:
+        use = {"large": ResourceUse(calls=2 * calls, answers=calls)}
+        profile = fold(profile, [RunSample("agent", 10, per_resource=use), RunSample("agent", 10, per_resource={})])
+    assert profile is not None
+    assert 3.0 < mean_answers(profile)["large"] < 4.0
+    assert mean_answers(load(dump(profile)))["large"] == pytest.approx(mean_answers(profile)["large"], abs=1e-5)
+
+
+def test_runs_that_failed_do_not_move_the_mean() -> None:
+    good = RunSample("agent", 10, per_resource={"large": ResourceUse(answers=3)})
+    bad = RunSample("agent", 10, whole=False, per_resource={"large": ResourceUse(answers=30)})
+    assert mean_answers(fold(None, [good, bad, bad]))["large"] == 3

@@ -100,3 +100,10 @@ def test_workers_that_come_back_are_believed_soon() -> None:
         rate = eta.sample(rate, at_ms=1000 * second, started=5 * second, waiting=True)
     assert rate.rate is not None
     assert rate.rate > 4
+
+
+def test_broken_promises_of_room_make_the_next_ones_longer() -> None:
+    book = Promises(until_ms=0, multiplier=4.0)
+    assert retry_after.promise(book, now_ms=0, rate=2.0, chance=0.0)[1] == 2000
+    full = Promises(until_ms=HORIZON_MS, multiplier=4.0)
+    assert retry_after.promise(full, now_ms=0, rate=2.0, chance=0.0)[1] == 4 * HORIZON_MS

@@ -111,3 +111,12 @@ def test_under_a_lasting_overload_the_queue_is_held(high: float, target_s: float
     late, needed = overloads[1800:3600], 1 - 1 / high
     assert max(late) < 3
     assert sum(shares[1800:3600]) / 1800 == pytest.approx(needed, abs=0.15)
+
+
+@given(st.floats(0, 0.95), st.dictionaries(st.sampled_from(ORDER), st.floats(0.1, 100), min_size=1))
+def test_an_overload_of_a_lane_reaches_no_lane_before_it(share: float, offered: dict[str, float]) -> None:
+    reached = list(ORDER[:2])
+    cursor = shedding.bounded(shedding.Cursor(share), reached, offered)
+    assert cursor.share <= share
+    parts = shedding.refused_parts(cursor.share, ORDER, offered)
+    assert all(parts[lane] < 1e-6 for lane in ORDER[2:])

@@ -10,8 +10,8 @@ from headgate.policy.retry_after import Honesty
 BOOKED_AT_MOST = 1000
 """Promises that are waiting for their audit; further ones are not audited."""
 
-Probe = Callable[[int], bool]
-"""Whether the same kind of run would be taken in at this moment (milliseconds)."""
+Probe = Callable[[int], bool | None]
+"""Whether the same request would be taken in at this moment (milliseconds); ``None``: that says nothing."""
 
 
 class Audits:
@@ -33,5 +33,7 @@ class Audits:
         while self._due and self._due[0][0] <= now_ms:
             _, _, scope, probe = heapq.heappop(self._due)
             kept = probe(now_ms)
+            if kept is None:
+                continue
             self.honesty = self.honesty.heard(kept)
             yield scope, kept

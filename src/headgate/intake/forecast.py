@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import exp
 
 from headgate.config.settings import GateSettings
+from headgate.intake.stand_ins import answers_per_s, grouped, together
 from headgate.model.resource_report import OwnerReport, ResourceReport
 from headgate.model.tracks import errors_name, path_name
 from headgate.policy import throughput
@@ -29,7 +30,7 @@ COMING_S, USUAL_S = 10.0, 120.0
 """Time constants of what comes into a lane: now, and usually."""
 
 Needs = Callable[[str], Mapping[str, float] | None]
-"""Seconds of work by resource that a run of a workflow is expected to take; ``None`` while nothing is known."""
+"""Calls by resource that an ordinary run of a workflow needs answered; ``None`` while nothing is known."""
 
 
 def nothing_known(_workflow: str) -> Mapping[str, float] | None:
@@ -56,6 +57,7 @@ class Forecaster:
         self._places = {name: place for place, name in enumerate(settings.lanes)}
         self._shares = split({name: lane.share for name, lane in settings.lanes.items()})
         self._needs = needs
+        self._heads = together(settings)
         self._counters: dict[tuple[str, str], tuple[float, float]] = {}
         self._known: dict[str, Throughput] = {}
         self._tracks: dict[str, tuple[tuple[float, ...], ...]] = {}
@@ -204,42 +206,50 @@ class Forecaster:
         before = [(one, rates, self._mix(one)) for one, rates in self._coming.items() if self._after(lane, one)]
         upper, own = self._shares_of(lane)
         lines, mine = [], self._slots_of(lane)
-        for name, known in self._known.items():
-            if name in _SLOTS and name != mine:
+        for head, names in grouped(self._known, self._heads).items():
+            if head in _SLOTS and head != mine:
                 continue
-            each_s = self._each_s(name, ahead)
-            if each_s <= 0:
+            each = self._each(names, ahead)
+            if each <= 0:
                 continue
-            rivals = [(rates, mix) for one, rates, mix in before if name != mine or one in sharing]
-            now, usual = (sum(rates[which] * self._each_s(name, mix) for rates, mix in rivals) for which in (0, 1))
-            floor = own if name == mine else LEFT_AT_LEAST  # at a resource, calls of earlier lanes simply go first
-            rate = max(upper * known.rate - now, floor * known.rate)
-            healthy = max(upper * known.healthy - usual, floor * known.healthy)
-            own_rate = own * known.rate if name == mine else 0.0
-            lines.append(Line(WORKERS if name == mine else name, each_s, rate, healthy, own_rate))
+            rivals = [(rates, mix) for one, rates, mix in before if head != mine or one in sharing]
+            now, usual = (sum(rates[which] * self._each(names, mix) for rates, mix in rivals) for which in (0, 1))
+            if head == mine:
+                known = self._known[head]
+                rate, healthy, left, floor = known.rate, known.healthy, upper, own
+            else:  # at a resource, calls of earlier lanes simply go first
+                rate, healthy = answers_per_s(self._known[name] for name in names)
+                left, floor = 1.0, LEFT_AT_LEAST
+            own_rate = own * rate if head == mine else 0.0
+            rates = max(left * rate - now, floor * rate), max(left * healthy - usual, floor * healthy)
+            lines.append(Line(WORKERS if head == mine else head, each, *rates, own_rate))
         return lines
 
-    def _each_s(self, resource: str, mix: Mapping[str, float]) -> float:
-        """Work of an ordinary run of a mix on a resource, in seconds."""
-        if resource in _SLOTS:
+    def _each(self, names: Sequence[str], mix: Mapping[str, float]) -> float:
+        """Work of an ordinary run of a mix: seconds in a slot, or calls that such resources have to answer."""
+        if names[0] in _SLOTS:
             return sum(part * self._path_s(one) for one, part in mix.items())
-        mean_s = self._mean_need_s(self._known[resource], self._known[WORKERS])
-        return sum(part * self._need_s(one, resource, mean_s) for one, part in mix.items())
+        mean = sum(self._mean_need(self._known[name], self._known[WORKERS]) for name in names)
+        return sum(part * self._need(one, names, mean) for one, part in mix.items())
 
     def _mix(self, lane: str, workflow: str | None = None) -> dict[str, float]:
         """Parts of the workflows among the runs of a lane; with ``workflow``, among those that go before such a run.
 
-        The store counts by workflow and by lane, not by both: a run is taken to be in its workflow's lane.
+        The store counts by workflow and by lane, not by both: a run is taken to be in its workflow's lane, and a
+        lane that is no workflow's to have runs of all.
         """
         counts: dict[str, float] = {} if workflow is None else {workflow: 1.0}
+        every: dict[str, float] = {}
         for queue in () if self._overview is None else self._overview.queues:
             declared = self._settings.workflows.get(queue.workflow)
             if not queue.workflow or declared is None:
                 continue
+            runs = queue.depth + queue.running + 0.01
+            every[queue.workflow] = runs
             earlier = self._after(lane, declared.lane) and declared.lane in self._settings.sharing(lane)
-            same = declared.lane == lane or (workflow is not None and earlier)
-            if same:
-                counts[queue.workflow] = counts.get(queue.workflow, 0.0) + queue.depth + queue.running + 0.01
+            if declared.lane == lane or (workflow is not None and earlier):
+                counts[queue.workflow] = counts.get(queue.workflow, 0.0) + runs
+        counts = counts or every  # no workflow is at home in the lane: callers chose it for theirs
         total = sum(counts.values())
         return {name: count / total for name, count in counts.items()}
 
@@ -250,18 +260,16 @@ class Forecaster:
             return sum(sample[0] for sample in latest) / len(latest)
         return self._known[WORKERS].call_s or 0.0
 
-    def _need_s(self, workflow: str, resource: str, mean_s: float) -> float:
+    def _need(self, workflow: str, names: Sequence[str], mean: float) -> float:
         needs = self._needs(workflow)
         if needs is not None:
-            return needs.get(resource, 0.0)
+            return sum(needs.get(name, 0.0) for name in names)
         whole_s = self._path_s("")
-        return mean_s * self._path_s(workflow) / whole_s if whole_s > 0 else mean_s
+        return mean * self._path_s(workflow) / whole_s if whole_s > 0 else mean
 
-    def _mean_need_s(self, known: Throughput, attempts: Throughput) -> float:
-        """What runs take of a resource on average: no workflow is told apart."""
-        if attempts.total_done < ENOUGH or known.call_s is None:
-            return 0.0
-        return known.total_done / attempts.total_done * known.call_s
+    def _mean_need(self, known: Throughput, attempts: Throughput) -> float:
+        """Calls of a run that a resource answers on average: no workflow is told apart."""
+        return known.total_done / attempts.total_done if attempts.total_done >= ENOUGH else 0.0
 
     def _spreads(self, lane: str, workflow: str, waited: bool) -> Spreads:
         for name in (errors_name(lane, workflow, waited), errors_name(lane, "", waited), errors_name("", "", waited)):

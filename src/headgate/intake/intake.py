@@ -13,8 +13,8 @@ from random import Random
 from headgate.clock import Clock
 from headgate.config.settings import GateSettings
 from headgate.errors import InvalidRequest, UnknownWorkflow
-from headgate.intake.audits import Probe
 from headgate.intake.by_hand import drained, full_and_paused
+from headgate.intake.coming_back import ComingBack
 from headgate.intake.feasible import Feasibility
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
@@ -33,8 +33,7 @@ from headgate.model.ids import is_uuid, uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
-from headgate.policy.eta import Ahead
-from headgate.policy.feasibility import Fit, Wish, judge
+from headgate.policy.feasibility import Wish
 from headgate.policy.pause import NOTHING_HELD
 from headgate.policy.run_cost import estimated
 from headgate.policy.run_order import sorted_by
@@ -69,6 +68,7 @@ class Intake:
         self._places = Places()
         self._ways_in = WaysIn(settings, outlook)
         self._feasibility = Feasibility(settings, outlook)
+        self._coming_back = ComingBack(outlook, self._feasibility)
         self._in_force = NOTHING
         self.draining = False
 
@@ -265,14 +265,10 @@ class Intake:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._later(full_and_paused(refusal, paused, now_ms=self._clock.now_ms()))
-        elif refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY) and refusal.retry_after_ms is not None:
-            rate = self._outlook.rate(workflow=wanted.workflow)
-            room = refusal.limit if refusal.unit == "runs" else None
-            probe = None if room is None else self._room_probe(wanted, refusal)
-            told = self._outlook.come_back_ms(refusal.scope, rate, room=room, probe=probe)
-            refusal = replace(refusal, retry_after_ms=told)
-        elif refusal.reason is Reason.TOO_LATE and wish is not None:
-            refusal = self._too_late(wanted, rules, refusal, wish)
+        elif refusal.reason in (Reason.TOO_LATE, Reason.SHED) or (
+            refusal.reason in (Reason.QUEUE_FULL, Reason.CONCURRENCY) and refusal.retry_after_ms is not None
+        ):
+            refusal = self._coming_back.told(refusal, wanted, rules, wish)
         elif refusal.retry_after_ms is not None and refusal.reason in (Reason.RATE_LIMITED, Reason.OVER_BUDGET):
             refusal = self._later(refusal)
         if self._bus.active:
@@ -288,43 +284,6 @@ class Intake:
                 retry_after_ms=refusal.retry_after_ms,
             )
         return refusal
-
-    def _too_late(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish) -> Refusal:
-        outlook, lane = self._outlook, rules.lane
-        depth = outlook.queue(lane=lane)
-        part = min(1.0, (refusal.ahead or 0) / max(1, depth.depth if depth else 0, refusal.ahead or 0))
-
-        def would_fit(now_ms: int) -> bool:
-            left_ms = None if wish.left_s is None else now_ms + round(1000 * wish.left_s)
-            again = self._feasibility.wish(rules, wanted.workflow, now_ms=now_ms, deadline_ms=left_ms)
-            waiting = outlook.waiting((lane,))
-            ahead = Ahead(
-                round(part * waiting),
-                outlook.waiting(rules.ahead_of),
-                outlook.running_beside(lane),
-                outlook.running_in((*rules.ahead_of, lane)),
-            )
-            return again is None or judge(again, ahead).fit is not Fit.LATE
-
-        told = outlook.come_back_ms(
-            f"late:{lane}",
-            outlook.rate(workflow=wanted.workflow),
-            over_ms=float(refusal.retry_after_ms or 0),
-            probe=would_fit,
-        )
-        return replace(refusal, retry_after_ms=told)
-
-    def _room_probe(self, wanted: Submission, refusal: Refusal) -> Probe | None:
-        """Whether the queue that was full has room again; other scopes are not in the picture of the queues."""
-        if refusal.scope != f"workflow:{wanted.workflow}" or refusal.limit is None:
-            return None
-        limit, outlook = refusal.limit, self._outlook
-
-        def has_room(_now_ms: int) -> bool:
-            queue = outlook.queue(workflow=wanted.workflow)
-            return queue is None or queue.depth < limit
-
-        return has_room
 
     def _standing(self, answer: Admission, ahead_of: tuple[str, ...]) -> Admission:
         """The same with what is known now of its start and finish."""

@@ -131,6 +131,10 @@ class Outlook:
         """Runs that run now in the slots of this lane, in the whole fleet."""
         return self.running_in(self.settings.sharing(lane)) if self.settings.workers.background else self.running
 
+    def now_ms(self) -> int:
+        """The moment as this process has it."""
+        return self._clock.now_ms()
+
     @property
     def running(self) -> int:
         """Runs that run now, in the whole fleet."""
@@ -166,14 +170,14 @@ class Outlook:
         return told
 
     def _needs(self, workflow: str) -> dict[str, float] | None:
-        """Seconds of work by resource that an ordinary run takes, once enough have ended to tell."""
+        """Calls by resource that an ordinary run needs answered, once enough have ended to tell."""
         estimate = self.estimates.of(workflow, 0)
         if estimate.evidence not in (Evidence.SIZE_CLASS, Evidence.WORKFLOW):
             return None
         profile = self.estimates.profile(workflow)
         if profile is None:
             return None
-        return {name: use.busy_s for name, use in cost_profile.uses(profile, high=False).items()}
+        return cost_profile.mean_answers(profile)
 
     def _audit(self, now_ms: int) -> None:
         for scope, kept in self.audits.due(now_ms):
@@ -229,31 +233,28 @@ class Outlook:
     ) -> Refusal | None:
         """The refusal of a run of this lane, tenant and workflow, if what the fleet can carry now goes to others.
         Sub-runs of what was taken in are refused with their lane or queue only, not by the cursor."""
-        settings, now_ms, shedder = self.settings, self._clock.now_ms(), self.shedder
-        sheddable = lane in settings.lanes and settings.lanes[lane].sheddable
         if not spawned:
-            shedder.offer(lane, cost)
-        scope, rate = f"lane:{lane}", self.rate(lane=lane)
+            self.shedder.offer(lane, cost)
+        return self.shed_why(lane, tenant, workflow=workflow, spawned=spawned)
+
+    def shed_why(self, lane: str, tenant: str, *, workflow: str, spawned: bool = False) -> Refusal | None:
+        """The same without counting it as offered, and without a time to come back."""
+        settings, shedder = self.settings, self.shedder
+        sheddable = lane in settings.lanes and settings.lanes[lane].sheddable
+        scope = f"lane:{lane}"
         if sheddable and self.shedding:
             detail, used = "sheddable lanes are refused while pressure is high", self.pressure.intake
         elif sheddable and workflow in self.queues.shedding:
-            scope, rate = f"workflow:{workflow}", self.rate(workflow=workflow)
+            scope = f"workflow:{workflow}"
             detail, used = "sheddable runs are refused while the queue is nearly full", self.queues.own[workflow]
-        elif not spawned and shedder.refuses(lane, tenant, now_ms=now_ms):
+        elif not spawned and shedder.refuses(lane, tenant, now_ms=self._clock.now_ms()):
             part = shedder.parts[lane]
             detail = f"{part:.0%} of the tenants in this lane are refused for now, because {shedder.overload.why}"
             used = settings.shed_at * shedder.overload.value
         else:
             return None
-        return Refusal(
-            Reason.SHED,
-            scope,
-            detail,
-            limit=settings.shed_at,
-            used=round(used, 3),
-            unit="pressure",
-            retry_after_ms=self.come_back_ms(f"shed:{scope}", rate),
-        )
+        limit = settings.shed_at
+        return Refusal(Reason.SHED, scope, detail, limit=limit, used=round(used, 3), unit="pressure")
 
     def admitted_part(self, lane: str) -> float:
         """Which part (0..1) of what is offered in a lane would be taken in now, as far as pressure decides."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 
 from headgate.config.settings import GateSettings
@@ -26,6 +26,9 @@ class Overload:
 
     value: float = 0.0
     why: str = "nothing is past its target"
+    lane: str | None = None
+    """The most important lane that is past its target; ``None``: the whole fleet is. No lane before it is refused:
+    that would give its places to lesser ones."""
 
 
 @dataclass(slots=True)
@@ -63,9 +66,14 @@ class Shedder:
         if moved is not self.cursor:
             elapsed_s = min((now_ms - self.cursor.moved_ms) / 1000, 10 * REMEMBERED_S)
             keep = exp(-elapsed_s / REMEMBERED_S)
-            self.cursor = moved
-            self.parts = shedding.refused_parts(moved.share, self.order, self._offered) if moved.share else {}
+            self.cursor = shedding.bounded(moved, self._reached(overload.lane), self._offered)
+            self.parts = shedding.refused_parts(self.cursor.share, self.order, self._offered) if moved.share else {}
             self._offered = {lane: cost * keep for lane, cost in self._offered.items()}
+
+    def _reached(self, lane: str | None) -> list[str]:
+        """The lanes that may be refused because of an overload there."""
+        order = self.order
+        return order if lane is None or lane not in order else order[: order.index(lane) + 1]
 
     def refuses(self, lane: str, tenant: str, *, now_ms: int) -> bool:
         """Whether the cursor stands above this tenant in this lane."""
@@ -77,13 +85,15 @@ def overload(
     *, drains_s: Mapping[str, float], patience_s: Mapping[str, float], memory: float, shed_at: float
 ) -> Overload:
     """What is furthest past its target: the time to drain a lane against ``shed_at`` of the longest wait that it
-    allows, or resident memory against ``shed_at`` of its budget."""
-    found = Overload()
+    allows, or resident memory against ``shed_at`` of its budget. ``drains_s`` is in the order of the lanes."""
+    found, first = Overload(lane=""), ""
     for lane, drain_s in drains_s.items():
-        value = drain_s / (shed_at * patience_s[lane])
+        target_s = shed_at * patience_s[lane]
+        value = drain_s / target_s
+        first = first or (lane if value > 1 else "")
         if value > found.value:
-            target_s = shed_at * patience_s[lane]
-            found = Overload(value, f"lane:{lane} takes {drain_s:.0f} s to drain, its target is {target_s:.0f} s")
+            why = f"lane:{lane} takes {drain_s:.0f} s to drain, its target is {target_s:.0f} s"
+            found = Overload(value, why, lane)
     if memory / shed_at > found.value:
-        found = Overload(memory / shed_at, f"memory is {memory:.0%} of its budget, its target is {shed_at:.0%}")
-    return found
+        return Overload(memory / shed_at, f"memory is {memory:.0%} of its budget, its target is {shed_at:.0%}")
+    return replace(found, lane=first or found.lane)

@@ -19,6 +19,8 @@ class ResourceUse:
     busy_s: float = 0.0
     """Seconds in calls, those in parallel added up."""
     model_tokens: float = 0.0
+    answers: float = 0.0
+    """Calls that it answered well, each counted once however often it was tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,20 @@
 States: *closed* (calls pass) → *open* (calls are refused for a while) → *probing* (one call at a time finds out) →
 *closed*, or *open* again for longer.
 
-Two kinds. A *soft* breaker keeps a trickle going: it probes soon, at growing intervals, and closes after two clean
-probes. A *hard* one leaves the dependency alone for much longer and closes after one. In simulations of overload a
-full breaker helped naive callers and hurt callers with limits and retry budgets, because it stays away when capacity
-is back; hence soft is the default.
+Two kinds. A *soft* breaker keeps a trickle going: it probes soon, at growing intervals, and closes once two of the
+last four probes were clean: a dependency that answers every other call is worth calling. A *hard* one leaves the
+dependency alone for much longer and closes after one. In simulations of overload a full breaker helped naive callers
+and hurt callers with limits and retry budgets, because it stays away when capacity is back; hence soft is the
+default.
 
 Opens when, within the window, at least ``minimum_calls`` ended, the share of failures reaches ``failure_rate`` and
 that is no accident: the lower end of its 90 % Wilson interval reaches ``failure_rate``, or one half where that is
-less. Opens also after ``consecutive`` failures in a row. Rules taken from the field's scars: a 429 never counts (full
-is not broken); 503 and 529 count only while nothing succeeds in the window; an answer that blames the request proves
-that somebody is there; the open time doubles and is jittered so that many processes do not probe in step; a hint such
-as ``Retry-After`` is the least open time.
+less. Opens also after ``consecutive`` failures in a row, or after so many more that chance would hardly make such a
+row in the window at the share of failures before it: with every other call failing, eight in a row come every few
+minutes. Rules taken from the field's scars: a 429 never counts (full is not broken); 503 and 529 count only while
+nothing succeeds in the window; an answer that blames the request proves that somebody is there; the open time
+doubles and is jittered so that many processes do not probe in step; a hint such as ``Retry-After`` is the least open
+time.
 
 Endings carry the *epoch* in which their call began: an ending from before the last change of state is no evidence.
 
@@ -34,6 +37,11 @@ EVIDENCE_AT_MOST = 0.5
 """The lower end of the interval need not be above this, however high the failure rate is set."""
 
 
+PROBES_SEEN = 4
+CHANCE = 0.05
+"""Of a row of failures that is not taken for an accident."""
+
+
 class BreakerState(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
@@ -52,7 +60,7 @@ class BreakerRules:
     """First open time; it doubles with every failed probe."""
     open_at_most_s: float = 30.0
     probes: int = 2
-    """Clean probes in a row that close it."""
+    """Clean probes among the last `PROBES_SEEN` that close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,9 @@ class Breaker:
     """The state of one dependency."""
 
     __slots__ = (
-        "_clean",
         "_in_a_row",
         "_open_until",
+        "_probed",
         "_reopened",
         "_rules",
         "_window",
@@ -95,7 +103,8 @@ class Breaker:
         self._window = OutcomeWindow(rules.window_s)
         self._in_a_row = 0
         self._reopened = 0
-        self._clean = 0
+        self._probed: tuple[bool, ...] = ()
+        """How the latest probes ended."""
         self._open_until = 0.0
         self.state = BreakerState.CLOSED
         self.epoch = 0
@@ -136,11 +145,12 @@ class Breaker:
         if not probe:
             return None
         self.probe_out = False
-        self._clean += 1
-        if self._clean < self._rules.probes:
+        self._reopened = 0
+        self._probed = (*self._probed, True)[-PROBES_SEEN:]
+        if sum(self._probed) < self._rules.probes:
             return None
         self._window.clear()
-        self._reopened = 0
+        self._probed = ()
         return self._become(BreakerState.CLOSED, "probe_succeeded")
 
     def on_failure(
@@ -150,6 +160,7 @@ class Breaker:
         if probe:
             self.probe_out = False
             self._reopened += 1
+            self._probed = (*self._probed, False)[-PROBES_SEEN:]
             return self._open(now, "probe_failed", jitter, hint_s)
         if epoch != self.epoch or self.state is not BreakerState.CLOSED:
             return None
@@ -157,7 +168,7 @@ class Breaker:
         window.add(False, now)
         self._in_a_row += 1
         total = window.good + window.bad
-        if self._in_a_row >= self._rules.consecutive:
+        if self._in_a_row >= self._row_needed(total):
             return self._open(now, "consecutive_failures", jitter, hint_s)
         if total >= self._rules.minimum_calls and self._too_many(window.bad, total):
             return self._open(now, "failure_rate", jitter, hint_s)
@@ -181,13 +192,21 @@ class Breaker:
         rate = self._rules.failure_rate
         return bad >= rate * total and wilson_lower(bad, total) >= min(rate, EVIDENCE_AT_MOST)
 
+    def _row_needed(self, total: int) -> int:
+        """Failures in a row, the last of ``total`` calls, that are no accident."""
+        before = total - self._in_a_row
+        share = (self._window.bad - self._in_a_row) / before if before >= self._rules.minimum_calls else 0.0
+        if not 0 < share < 1:
+            return self._rules.consecutive
+        return max(self._rules.consecutive, math.ceil(math.log(CHANCE / total) / math.log(share)))
+
     def _open(self, now: float, reason: str, jitter: float, hint_s: float | None) -> BreakerChange:
         length = min(self._rules.open_at_most_s, self._rules.open_for_s * 2.0 ** min(self._reopened, 32))
         length *= 0.75 + 0.5 * jitter
         if hint_s is not None:
             length = max(length, min(hint_s, 2 * self._rules.open_at_most_s))
         self._open_until = now + length
-        self._in_a_row = self._clean = 0
+        self._in_a_row = 0
         self._window.clear()
         return self._become(BreakerState.OPEN, reason, length)
 

@@ -1,6 +1,7 @@
 """What runs of one kind take, learned from runs that ended.
 
-Decides: the quantiles (p50, p90) of each quantity for a workflow and a class of input sizes.
+Decides: the quantiles (p50, p90) of each quantity for a workflow and a class of input sizes, and its mean, which is
+what many runs together need.
 
 Source: stochastic approximation of quantiles (Robbins and Monro, 1951) on logarithms, because what runs take spreads
 over orders of magnitude. A sample above the estimate moves it up by ``q`` steps, one below moves it down by
@@ -46,13 +47,16 @@ _FLOORS = {
     "wall_s": 1e-3,
     "parallel": 0.1,
     "busy_s": 1e-3,
+    "answers": 0.1,
 }
 QUANTITIES = ("model_tokens", "money", "calls", "ran_s", "wall_s", "parallel")
-_OF_RESOURCE = ("calls", "busy_s", "model_tokens")
+_OF_RESOURCE = ("calls", "busy_s", "model_tokens", "answers")
+_MEAN_OF = 50.0
+"""Runs that a mean remembers."""
 
 
 class Tracker(NamedTuple):
-    """Two quantiles of one quantity; logarithms."""
+    """Two quantiles of one quantity, as logarithms, and its mean."""
 
     p50: float
     p90: float
@@ -61,6 +65,8 @@ class Tracker(NamedTuple):
     above: int
     """Samples in a row above p90."""
     seen: int
+    mean: float
+    """Over the latest runs that succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,11 @@ def uses(profile: Profile, *, high: bool) -> dict[str, ResourceUse]:
     }
 
 
+def mean_answers(profile: Profile) -> dict[str, float]:
+    """Calls that each resource answers for one run, on average."""
+    return {name: parts["answers"].mean for name, parts in profile.resources.items() if "answers" in parts}
+
+
 def dump(profile: Profile) -> str:
     """A profile as JSON text."""
     return json.dumps(
@@ -158,13 +169,13 @@ def _note(trackers: dict[str, Tracker], name: str, value: float, *, whole: bool)
     sample = math.log(max(value, _FLOORS[name]))
     if known is None:
         if whole:
-            trackers[name] = Tracker(sample, sample + _HEADROOM, _SPREAD_AT_FIRST, 0, 1)
+            trackers[name] = Tracker(sample, sample + _HEADROOM, _SPREAD_AT_FIRST, 0, 1, value)
         return
     if whole or sample > known.p90:
-        trackers[name] = _moved(known, sample, whole=whole)
+        trackers[name] = _moved(known, sample, value, whole=whole)
 
 
-def _moved(known: Tracker, sample: float, *, whole: bool) -> Tracker:
+def _moved(known: Tracker, sample: float, value: float, *, whole: bool) -> Tracker:
     gain = max(_GAIN, 1 / (known.seen + 1))
     far = abs(sample - known.p50)
     above = known.above + 1 if sample > known.p90 else 0
@@ -177,7 +188,8 @@ def _moved(known: Tracker, sample: float, *, whole: bool) -> Tracker:
     if above > 1:
         p90 = max(p90, (known.p90 + sample) / 2)
     spread = max(_SPREAD_LEAST, known.spread + gain * (far - known.spread)) if whole else known.spread
-    return Tracker(p50, max(p90, p50), spread, above, known.seen + whole)
+    mean = known.mean + (value - known.mean) / min(known.seen + 1, _MEAN_OF) if whole else known.mean
+    return Tracker(p50, max(p90, p50), spread, above, known.seen + whole, mean)
 
 
 def _value(name: str, tracker: Tracker | None, *, high: bool) -> float:
@@ -188,12 +200,14 @@ def _value(name: str, tracker: Tracker | None, *, high: bool) -> float:
 
 
 def _rounded(tracker: Tracker) -> list[float]:
-    return [round(tracker.p50, 6), round(tracker.p90, 6), round(tracker.spread, 6), tracker.above, tracker.seen]
+    p50, p90, spread, above, seen, mean = tracker
+    return [round(p50, 6), round(p90, 6), round(spread, 6), above, seen, round(mean, 6)]
 
 
 def _tracker(read: Any) -> Tracker:
-    p50, p90, spread, above, seen = read
-    found = Tracker(float(p50), float(p90), float(spread), int(above), int(seen))
+    p50, p90, spread, above, seen, *mean = read  # profiles of older versions have no mean
+    average = float(mean[0]) if mean else math.exp(min(float(p50), 700.0))
+    found = Tracker(float(p50), float(p90), float(spread), int(above), int(seen), average)
     if not all(map(math.isfinite, found)) or found.seen < 1:
         raise ValueError("this is not a cost profile")
     return found

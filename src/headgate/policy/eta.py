@@ -83,10 +83,11 @@ BACKGROUND = "background slots"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One resource that a run needs, and what waits for it. Rates are seconds of work per second."""
+    """One resource that a run needs, and what waits for it. Work is seconds in a slot, or calls to answer; rates are
+    work per second."""
 
     name: str
-    each_s: float
+    each: float
     """Work of one ordinary run ahead."""
     rate: float
     """What is left now for the run's lane and those before it, net of what is still to come into those before it."""
@@ -190,22 +191,22 @@ def rest_s(prospect: Prospect, ran_s: float) -> tuple[float, float]:
 
 
 def _stays_s(prospect: Prospect) -> list[float]:
-    return [line.each_s for line in prospect.lines if line.name == WORKERS]
+    return [line.each for line in prospect.lines if line.name == WORKERS]
 
 
 def _start_s(line: Line, ahead: Ahead, free: float) -> float:
     """Until enough runs have ended for those ahead of it and then itself to start."""
     shared = ahead.lane + ahead.earlier + 1 - free
-    return _shared_drain_s(line, shared * line.each_s, (ahead.lane + 1) * line.each_s)
+    return _shared_drain_s(line, shared * line.each, (ahead.lane + 1) * line.each)
 
 
 def _work_s(prospect: Prospect, line: Line, ahead: Ahead) -> float:
     running = ahead.under_way
     if line.name == WORKERS:
         running = ahead.running if ahead.running >= prospect.slots else 0  # a free slot is not waited for
-    under_way_s = UNDER_WAY * running * line.each_s
-    shared_s = under_way_s + (ahead.lane + ahead.earlier) * line.each_s
-    return _shared_drain_s(line, shared_s, under_way_s + ahead.lane * line.each_s)
+    under_way_s = UNDER_WAY * running * line.each
+    shared_s = under_way_s + (ahead.lane + ahead.earlier) * line.each
+    return _shared_drain_s(line, shared_s, under_way_s + ahead.lane * line.each)
 
 
 def _shared_drain_s(line: Line, shared_s: float, own_s: float) -> float:

@@ -22,6 +22,10 @@ from enum import Enum
 from headgate.policy.eta import Ahead, Forecast, Prospect, forecast
 
 FIRST_LANE_TOLERANCE = 1.3
+WAITING_TAKES = 0.75
+"""Part of its time that the forecast of a run which has to wait may take."""
+CHEAPER_AT_LEAST = 0.5
+"""Part of the ordinary path that a degraded path of which nothing is known is taken to need."""
 IDLE = Ahead(0, 0, 0, 0)
 
 
@@ -69,9 +73,8 @@ def judge(wish: Wish, ahead: Ahead) -> Judged:
         return Judged(Fit.YES, plain)
     if wish.may_degrade:
         if wish.cheaper is None:
-            if _start_over_s(wish, plain) <= 0:
-                return Judged(Fit.DEGRADED, plain)
-            return Judged(Fit.LATE, plain, _start_over_s(wish, plain))
+            over_s = _start_over_s(wish, plain, CHEAPER_AT_LEAST * wish.plain.path_s)
+            return Judged(Fit.DEGRADED, plain) if over_s <= 0 else Judged(Fit.LATE, plain, over_s)
         cheaper = forecast(wish.cheaper, ahead)
         over_cheaper_s = _over_s(wish, cheaper)
         if over_cheaper_s <= 0:
@@ -90,10 +93,16 @@ def _over_s(wish: Wish, told: Forecast) -> float:
     """Seconds by which it is too late; at most 0 when it fits."""
     over_s = _start_over_s(wish, told)
     if wish.left_s is not None:
-        over_s = max(over_s, told.finish_p50_s - wish.left_s * wish.tolerance)
+        over_s = max(over_s, told.finish_p50_s - wish.left_s * _part(wish, told))
     return over_s
 
 
-def _start_over_s(wish: Wish, told: Forecast) -> float:
-    limits = [limit for limit in (wish.left_s, wish.queue_s) if limit is not None]
-    return told.start_p50_s - min(limits) * wish.tolerance if limits else 0.0
+def _start_over_s(wish: Wish, told: Forecast, then_s: float = 0.0) -> float:
+    limits = [limit - spared for limit, spared in ((wish.left_s, then_s), (wish.queue_s, 0.0)) if limit is not None]
+    return told.start_p50_s - min(limits) * _part(wish, told) if limits else 0.0
+
+
+def _part(wish: Wish, told: Forecast) -> float:
+    """How much of the time it has the forecast may take. Who waits in an overload stands at the edge: taken at its
+    p50, every second of them would be late."""
+    return wish.tolerance if wish.tolerance > 1 or not told.waits else WAITING_TAKES

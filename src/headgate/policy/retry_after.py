@@ -7,12 +7,12 @@ admission.
 
 Rule: room in a full scope appears at its drain rate, and others were already told to come back; so every refusal
 is given the next free moment after those promised before, spaced by one drain interval. A caller who came too late
-for its deadline is told at least the time by which its forecast is over, times the scope's ``multiplier``. The book
-of promises reaches no further than the time in which the scope drains twice over, nor than ``HORIZON_MS``: callers
-who never come back must not push the others out. The answer is jittered: upward by at most a quarter, and at the far
-end of the book downward, so that those who share the last moment do not come back together.
+for its deadline is told at least the time by which its forecast is over. What is told is multiplied by the scope's
+``multiplier``. The book of promises reaches no further than the time in which the scope drains twice over, nor than
+``HORIZON_MS``: callers who never come back must not push the others out. The answer is jittered: upward by at most a
+quarter, and at the far end of the book downward, so that those who share the last moment do not come back together.
 
-Audit: when a promised moment comes, the same kind of run is judged again, without storing anything. If it would have
+Audit: when a promised moment comes, the same request is judged again, without storing anything. If it would have
 been refused, the multiplier of its scope grows by 12 %, otherwise it shrinks by 3 %: it settles where four in five
 and more are kept.
 
@@ -84,13 +84,14 @@ def promise(
     horizon_ms = float(HORIZON_MS)
     if room is not None:
         horizon_ms = min(horizon_ms, max(2000 * room / rate, UNKNOWN_MS))
-    next_ms = max(before.until_ms, now_ms) + before.multiplier * 1000 / rate
+    next_ms = max(before.until_ms, now_ms) + 1000 / rate
     if next_ms <= now_ms + horizon_ms:
         told = (next_ms - now_ms) * (1 + chance / 4)
     else:
         next_ms = now_ms + horizon_ms
         told = horizon_ms * (1 - chance / 2)
-    return replace(before, until_ms=next_ms), round(min(max(told, LEAST_MS), HORIZON_MS))
+    told = min(max(told, LEAST_MS), HORIZON_MS) * max(1.0, before.multiplier)
+    return replace(before, until_ms=next_ms), round(min(told, FAR_HORIZON_MS))
 
 
 def _too_late(

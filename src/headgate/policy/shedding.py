@@ -13,6 +13,8 @@ Rule, every `EVERY_S`: above 1 the share rises by 5 % times ``u - 1`` (at most 4
 5 %, the faster the further below. It stays where it is while ``u`` is on its way back already: what waits follows the
 share with a delay, and without this the two would swing around each other.
 
+An overload of one lane refuses nothing in lanes before it: those would be refused for the sake of lesser work.
+
 Invariants: the share is 0 to 0.95. A lane is refused, in part or as a whole, only if every lane before it in the
 order of refusal is refused as a whole; so the most important lane is never refused while a lesser one is taken in.
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EVERY_S = 5.0
 """Between two moves."""
@@ -79,6 +81,14 @@ def refused_parts(share: float, order: Sequence[str], offered: Mapping[str, floa
             parts[lane] = left / size
         left -= size if total > 0 else left
     return parts
+
+
+def bounded(cursor: Cursor, reached: Sequence[str], offered: Mapping[str, float]) -> Cursor:
+    """The cursor with a share no larger than what is offered in the lanes that may be refused at all. Without this
+    it would go on rising while they are refused already, and take as long to come back."""
+    total = sum(offered.values())
+    most = sum(offered.get(lane, 0.0) for lane in reached) / total if total > 0 else 1.0
+    return replace(cursor, share=min(cursor.share, most))
 
 
 def cohort(tenant: str, *, key: bytes, now_ms: int) -> int:

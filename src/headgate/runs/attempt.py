@@ -322,10 +322,12 @@ class Attempt:
         return AttemptStopped()
 
     def note_use(self, resource: str, *, calls: int, busy_s: float, model_tokens: int) -> None:
-        """Calls on that resource took so much."""
+        """A step that the resource answered took so much."""
         self.worked_s += busy_s
         use = self.uses.get(resource, ResourceUse())
-        self.uses[resource] = ResourceUse(use.calls + calls, use.busy_s + busy_s, use.model_tokens + model_tokens)
+        self.uses[resource] = ResourceUse(
+            use.calls + calls, use.busy_s + busy_s, use.model_tokens + model_tokens, use.answers + 1
+        )
 
     def note_error(self, error: BaseException) -> None:
         """A call on a resource raised this."""

@@ -86,6 +86,9 @@ def _uses(attempt: Attempt) -> Mapping[str, ResourceUse]:
         if step.started_ms >= attempt.run.submitted_ms:  # older ones are another run's, which this one replays
             use = found.get(step.resource, ResourceUse())
             found[step.resource] = ResourceUse(
-                use.calls + step.tries, use.busy_s + step.ran_ms / 1000, use.model_tokens + step.model_tokens
+                use.calls + step.tries,
+                use.busy_s + step.ran_ms / 1000,
+                use.model_tokens + step.model_tokens,
+                use.answers + 1,
             )
     return found
