@@ -39,6 +39,7 @@ headgate:
   models: {large: {concurrency: 1..40}}
   tools: {desk: {concurrency: 1..20, rate: 1200/min}}
 """
+FIXED = next(recipe for recipe in recipes() if recipe.name == "fixed")
 RIVALS = [recipe.name for recipe in recipes()]
 
 
@@ -110,6 +111,42 @@ def test_no_limits_miss_the_goals_of_the_surge_with_outage() -> None:
     measures = score(played, all_of_it).measures
     missed = {goal.measure for goal in scenario.goals if not goal.met(measures[goal.measure])}
     assert {"wasted-work", "accepted-late", "amplification"} <= missed
+
+
+def test_what_is_in_memory_only_is_lost_in_a_restart() -> None:
+    played = play_rival(FIXED, load_scenario("rolling-restart"), seed=1)
+    lost = [fate for fate in played.fates if fate.reason == "cancelled"]
+    assert lost
+    assert not any(fate.on_time for fate in lost)
+    assert {fate.went_away for fate in lost} == {False}
+
+
+def test_agents_repair_unusable_output_with_a_rival_too() -> None:
+    scenario = load_scenario("malformed-output")
+    played = play_rival(FIXED, scenario, seed=1)
+    plans = {fate.wish.number: fate.wish.plan for fate in played.fates}
+    repairs = [e for e in played.effects if scenario.dependencies[e.dependency].kind == "model"]
+    repairs = [e for e in repairs if plans[e.run][e.place].dependency == "search"]
+    assert len(repairs) > 20
+    assert sum(fate.on_time for fate in played.fates) > 0.5 * len(played.fates)
+
+
+def test_people_answer_the_runs_of_a_rival() -> None:
+    played = play_rival(FIXED, load_scenario("approval-backlog"), seed=1)
+    assert sum(fate.on_time for fate in played.fates) > 0.5 * len(played.fates)
+
+
+@pytest.mark.parametrize("fallback", ["small", "[]"])
+def test_a_call_in_vain_goes_to_the_stand_in_if_one_is_declared(fallback: str) -> None:
+    small = (
+        "small: {kind: model, parallel: 12, most: 40, takes: 100ms, reads: 20000, writes: 900, in_place_of: large}"
+    )
+    text = WORLD.replace("  desk: {kind", f"  {small}\n  desk: {{kind")
+    text = text.replace("{large: {concurrency: 1..40}}", f"{{large: {{fallback: {fallback}}}, small: {{}}}}")
+    text += "troubles: [{since: 0, until: 100, on: large, errors: 1.0, fault: '503'}]\n"
+    played = play_rival(FIXED, parse_scenario(text), seed=1)
+    answered = {effect.dependency for effect in played.effects if effect.status == 200 and not effect.code}
+    assert ("small" in answered, any(fate.on_time for fate in played.fates)) == (fallback == "small",) * 2
 
 
 def test_the_facts_are_those_of_the_undisturbed_world(scenario: Scenario) -> None:
