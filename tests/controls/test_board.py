@@ -1,10 +1,8 @@
-"""What is set by hand or held back by a rule reaches everything it is about, everywhere, and ends on time."""
+"""What is set by hand reaches everything it is about, everywhere, and ends on time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,61 +13,10 @@ from headgate.config.load import parse_settings
 from headgate.config.units import Rate
 from headgate.errors import InvalidRequest, Overloaded, Rejected, UnknownTarget
 from headgate.gate import Gate
-from headgate.lab.virtual_time import LoopClock, run_virtual
-from headgate.model.control import Control, ControlKind
-from headgate.observe.bus import Event
+from headgate.lab.virtual_time import LoopClock
+from headgate.model.control import ControlKind
 
-FILE = """
-store: sqlite:///{folder}/runs.db?synchronous=off
-tools:
-  crm: {{concurrency: 8, breaker: null, retry: {{attempts: 1}},
-         pause_when: {{p95: 8s, after: 5s, least_calls: 4, pauses: [lane:background, resource:mail]}}}}
-  mail: {{concurrency: 4, rate: 1000/min}}
-  slow: {{breaker: null, retry: {{attempts: 1}},
-          pause_when: {{error_rate: 50%, thin_to: 25%, after: 5s, least_calls: 4,
-                        pauses: [lane:standard, resource:mail]}}}}
-workflows: {{echo: {{queue: {{depth: 3}}}}, late: {{lane: background}}}}
-limits: [{{name: burst, per: tenant, runs: 100/min}}]
-"""
-
-
-@asynccontextmanager
-async def gate_in(folder: Path, clock: LoopClock, *, workers: bool = True) -> AsyncIterator[Gate]:
-    settings = parse_settings(FILE.format(folder=folder))
-    gate = Gate(settings, clock=clock, rng=Random(3), store_mode="inline")
-
-    @gate.workflow("echo")
-    async def echo(_run: Any, value: Any) -> Any:
-        return value
-
-    @gate.workflow("late")
-    async def late(_run: Any, value: Any) -> Any:
-        return value
-
-    await gate.start(workers=workers)
-    try:
-        yield gate
-    finally:
-        await gate.close()
-
-
-async def put(gate: Gate, target: str, kind: ControlKind = ControlKind.OVERRIDE, **fields: Any) -> None:
-    reason = fields.pop("reason", "incident 7")
-    await gate.controls.put(gate.store, Control(target, kind, reason, "ann", gate.clock.now_ms(), **fields))
-
-
-async def end(gate: Gate, target: str, kind: ControlKind) -> list[Control]:
-    return await gate.controls.drop(gate.store, target, [kind], by="ann", reason="over")
-
-
-def told(gate: Gate) -> list[Event]:
-    heard: list[Event] = []
-    gate.bus.subscribe(lambda event: heard.append(event) if event.name == "control_changed" else None)
-    return heard
-
-
-def run(main: Callable[[LoopClock], Any]) -> Any:
-    return run_virtual(main)
+from .desk import end, gate_in, put, run, told
 
 
 def test_a_paused_workflow_is_queued_and_goes_on_in_every_process(tmp_path: Path) -> None:
@@ -174,117 +121,6 @@ def test_what_does_not_fit_is_refused(
             return [name for name, _ in caught.value.problems]
 
     assert run(main) == [field]
-
-
-def test_a_rule_holds_back_what_it_names_until_the_dependency_is_well(tmp_path: Path) -> None:
-    async def main(clock: LoopClock) -> None:
-        async with gate_in(tmp_path, clock) as gate:
-            heard = told(gate)
-            crm = gate.resource("crm")
-            for _ in range(2):
-                await asyncio.gather(*(crm.call(asyncio.sleep, 9.0) for _ in range(8)))
-            await asyncio.sleep(1)
-            pause = gate.controls.in_force.pauses["lane:background"]
-            assert pause.set_by == "rule of resource:crm"
-            assert pause.reason.startswith("resource:crm: p95 ")
-            assert gate.resource("mail").statistics().pause is not None
-            waiting = await gate.submit("late", "x")
-            assert waiting.paused == "lane:background"
-            assert await gate.result((await gate.submit("echo", 2)).run.id, timeout_s=5) == 2
-            await asyncio.sleep(90)
-            assert await gate.result(waiting.run.id, timeout_s=1) == "x"
-            assert gate.resource("mail").statistics().pause is None
-            assert {one.fields["target"] for one in heard} == {"lane:background", "resource:mail"}
-
-    run(main)
-
-
-def test_a_thinning_rule_leaves_a_part_and_the_operators_word_counts_more(tmp_path: Path) -> None:
-    async def fail() -> None:
-        raise ConnectionError
-
-    async def main(clock: LoopClock) -> None:
-        async with gate_in(tmp_path, clock) as gate:
-            slow = gate.resource("slow")
-            for _ in range(12):
-                await asyncio.gather(*(slow.call(fail) for _ in range(2)), return_exceptions=True)
-                await asyncio.sleep(1)
-            assert gate.controls.in_force.held_back.lanes == {"standard": 0.25}
-            assert gate.resource("mail").statistics().limit == 1
-            await put(gate, "resource:mail", limit_to=3)
-            assert gate.resource("mail").statistics().limit == 3
-            await end(gate, "resource:mail", ControlKind.OVERRIDE)
-            assert gate.resource("mail").statistics().limit == 1
-
-    run(main)
-
-
-def test_a_rule_on_a_breaker_ends_though_only_the_held_back_work_would_probe_it(tmp_path: Path) -> None:
-    file = """
-store: sqlite:///{folder}/runs.db?synchronous=off
-tools:
-  crm: {{retry: {{attempts: 1}}, pause_when: {{breaker: open, after: 5s, pauses: [lane:background]}}}}
-workflows: {{late: {{lane: background}}}}
-"""
-
-    async def main(clock: LoopClock) -> None:
-        gate = Gate(parse_settings(file.format(folder=tmp_path)), clock=clock, rng=Random(3), store_mode="inline")
-        heard, down = told(gate), True
-
-        async def crm() -> str:
-            if down:
-                raise ConnectionError
-            return "well"
-
-        @gate.workflow("late")
-        async def late(run: Any) -> Any:
-            return await run.call("crm", crm)
-
-        await gate.start()
-        try:
-            for _ in range(30):
-                await asyncio.gather(gate.resource("crm").call(crm), return_exceptions=True)
-                await asyncio.sleep(1)
-            assert "lane:background" in gate.controls.in_force.pauses
-            down = False
-            waiting = await gate.submit("late")
-            assert await gate.result(waiting.run.id, timeout_s=60) == "well"
-            assert [one.fields["new"] for one in heard] == ["paused", "none"]
-        finally:
-            await gate.close()
-
-    run(main)
-
-
-def test_two_rules_that_thin_one_resource_leave_the_smaller_part(tmp_path: Path) -> None:
-    file = """
-store: sqlite:///{folder}/runs.db?synchronous=off
-tools:
-  one: {{pause_when: {{breaker: open, after: 2s, thin_to: 50%, pauses: [resource:mail]}}, retry: {{attempts: 1}}}}
-  two: {{pause_when: {{breaker: open, after: 5s, thin_to: 25%, pauses: [resource:mail]}}, retry: {{attempts: 1}}}}
-  mail: {{concurrency: 8}}
-"""
-
-    async def fail() -> None:
-        raise ConnectionError
-
-    async def main(clock: LoopClock) -> list[int]:
-        gate = Gate(parse_settings(file.format(folder=tmp_path)), clock=clock, rng=Random(3), store_mode="inline")
-        await gate.start(workers=False)
-        limits: list[int] = []
-        try:
-            for _ in range(30):
-                calls = [gate.resource(name).call(fail) for name in ("one", "two")]
-                await asyncio.gather(*calls, return_exceptions=True)
-                await asyncio.sleep(1)
-                limit = gate.resource("mail").statistics().limit
-                if limit not in limits:
-                    limits.append(limit)
-        finally:
-            await gate.close()
-        return limits
-
-    assert run(main) == [8, 4, 2]
 
 
 def test_a_paused_tenant_is_queued_while_others_go_on_and_has_saved_up_nothing(tmp_path: Path) -> None:
