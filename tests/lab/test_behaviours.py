@@ -145,7 +145,7 @@ def test_a_plain_run_carries_its_sub_runs_itself() -> None:
 
 def test_people_answer_the_oldest_question_first_at_their_own_speed() -> None:
     async def main(clock: LoopClock) -> list[tuple[int, float]]:
-        people = People({"desk": Answerers(count=2, takes="10s", noise=0)}, rng=Random(1))  # type: ignore[arg-type]
+        people = People({"desk": Answerers(count=2, takes="10s", noise=0)}, rng=Random(1))
         answered: list[tuple[int, float]] = []
 
         async def ask(number: int) -> None:
