@@ -4,6 +4,7 @@
     python -m bench.contest --scenario surge-outage --policy none --policy headgate --seeds 10
     python -m bench.contest --jobs 2 --out results.jsonl                 two processes; each play becomes a line
     python -m bench.contest --read results.jsonl                         only the table, of results of before
+    python -m bench.contest --seeds 10 --jobs 2 --write                  docs/lab.md, with its pictures
 
 Mean over the seeds, and the spread (standard deviation). `headgate.lab.contest.rivals.field` says what each rival is
 made of. With 28,000 calls, a play of a rival takes about three seconds, one of headgate twenty to thirty.
@@ -20,9 +21,16 @@ from statistics import mean, pstdev
 
 from headgate.lab.contest.compare import Entry, compare, read_lines
 from headgate.lab.contest.contestants import contestants
+from headgate.lab.report.folder import put_together
+from headgate.lab.report.markdown import write_page
+from headgate.lab.report.pictures import draw
 from headgate.lab.scenario.description import load_scenario, shipped
 
 FIRST_SEED = 1
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "lab.md"
+PICTURES = PAGE.with_suffix("")
+SHOWN = ("surge-outage",)
+"""Scenarios whose timelines the page shows."""
 
 
 def table(entries: Sequence[Entry], measure: str) -> list[str]:
@@ -71,6 +79,15 @@ def play(arguments: argparse.Namespace) -> list[Entry]:
     return sorted(entries, key=lambda one: (order[one.scenario], one.seed))
 
 
+def write(entries: Sequence[Entry]) -> None:
+    """The table and the pictures of docs/lab.md."""
+    scenarios = [load_scenario(name) for name in dict.fromkeys(one.scenario for one in entries)]
+    results = put_together(entries, scenarios, sorted({one.seed for one in entries}))
+    PICTURES.mkdir(exist_ok=True)
+    write_page(results, PAGE, draw(results, PICTURES, only=SHOWN)[::-1])
+    print(f"wrote {PAGE}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Goodput of every policy on the same wishes.")
     parser.add_argument("--scenario", choices=list(shipped()), action="append")
@@ -79,11 +96,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="plays side by side")
     parser.add_argument("--out", type=Path, help="add each result to this file, as a line of JSON")
     parser.add_argument("--read", type=Path, help="play nothing; show the results in this file")
+    parser.add_argument("--write", action="store_true", help="write docs/lab.md and its pictures")
     parser.add_argument("--measure", action="append", help="besides or instead of goodput")
     arguments = parser.parse_args()
     entries = play(arguments) if arguments.read is None else read_lines(arguments.read.read_text(encoding="utf-8"))
     for measure in arguments.measure or ["goodput"]:
         print("\n".join(table(entries, measure)), end="\n\n")
+    if arguments.write:
+        write(entries)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headgate.cli.remote import Key
 from headgate.cli.screen import complain, console, duration, table
 
 if TYPE_CHECKING:
@@ -61,21 +62,47 @@ def run_scenarios(
         float | None, typer.Option("--seconds", min=1, help="Play a short copy: quicker, with other results.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where results and report go.")] = OUT,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="URL", help="Drive a live service in real time instead.")
+    ] = None,
+    at_most: Annotated[
+        float | None, typer.Option("--at-most", min=1, help="With --against: stop after so many seconds.")
+    ] = None,
+    anywhere: Annotated[
+        bool, typer.Option("--anywhere", help="With --against: also a service on another machine.")
+    ] = False,
+    api_key: Key = None,
 ) -> None:
     """Play scenarios in virtual time, with headgate and with no limits. Exit code 1 if headgate misses a goal."""
+    from headgate.lab.report.driven import LIVE, driven
     from headgate.lab.report.folder import played, save
     from headgate.lab.scenario.shorten import shortened
 
-    chosen = _scenarios(scenarios, config, workflow)
+    chosen = _scenarios(scenarios, config, workflow if config is not None or against is None else None)
     policies = list(dict.fromkeys(policy or (CONTROL, OURS)))
     notes = [f"Configuration: {config}."] if config else []
     if seconds is not None:
         chosen = [shortened(one, min(seconds, one.seconds)) for one in chosen]
         notes.append(f"Short copies of {seconds:g} s.")
-    with _progress("playing") as on_done:
-        results = played(
-            chosen, policies, range(seed, seed + seeds), jobs=min(jobs, 64), on_done=on_done, notes=notes
-        )
+    if against is not None:
+        if len(chosen) != 1 or seeds != 1 or policy:
+            raise typer.BadParameter("drives one scenario with one seed, and no policies", param_hint="--against")
+        with _reachable(against), _progress("driving") as on_second:
+            results = driven(
+                chosen[0],
+                against,
+                seed=seed,
+                workflow=workflow or "agent",
+                api_key=api_key,
+                at_most_s=at_most,
+                anywhere=anywhere,
+                on_second=lambda past, of: on_second(round(past), round(of)),
+                notes=notes,
+            )
+        policies = [LIVE]
+    else:
+        with _progress("playing") as on_done:
+            results = played(chosen, policies, range(seed, seed + seeds), jobs=jobs, on_done=on_done, notes=notes)
     path = save(results, out)
     _show(results)
     print(f"report: {path}")
@@ -177,6 +204,18 @@ def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> l
     if len({one.name for one in found}) < len(found):
         raise typer.BadParameter("two of the scenarios have the same name", param_hint="SCENARIO")
     return found if config is None else [with_config(one, config, workflow=workflow) for one in found]
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    """A service that cannot be reached ends the command with one line."""
+    import httpx2
+
+    try:
+        yield
+    except httpx2.TransportError as error:
+        complain(f"cannot reach {url}: {str(error) or type(error).__name__}; is `headgate serve` running there?")
+        raise typer.Exit(1) from error
 
 
 @contextmanager

@@ -45,8 +45,6 @@ class About:
     policies: Mapping[str, str]
     """Name → title, in order."""
     seeds: tuple[int, ...]
-    took_s: float = 0.0
-    """Real seconds of the whole comparison."""
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +73,7 @@ class About:
                 knees=dict(one["knees"]),
                 advice=tuple(Advice(**advice) for advice in one["advice"]),
             )
-        return cls(sheets, dict(told["policies"]), tuple(told["seeds"]), told["took_s"], tuple(told["notes"]))
+        return cls(sheets, dict(told["policies"]), tuple(told["seeds"]), tuple(told["notes"]))
 
 
 def sheet_of(scenario: Scenario, advice: Sequence[Advice] = ()) -> Sheet:

@@ -44,13 +44,12 @@ def put_together(
     scenarios: Sequence[Scenario],
     seeds: Sequence[int],
     *,
-    took_s: float = 0.0,
     notes: Sequence[str] = (),
 ) -> Results:
-    """Results of entries that were played by somebody else. ``took_s``: real seconds of all of it."""
+    """Results of entries that were played by somebody else."""
     sheets = {one.name: sheet_of(one, advice_on(one, entries)) for one in scenarios}
     titles = {name: one.title for name, one in contestants().items()}
-    return Results(entries, About(sheets, titles, tuple(seeds), took_s, tuple(notes)))
+    return Results(entries, About(sheets, titles, tuple(seeds), tuple(notes)))
 
 
 def advice_on(scenario: Scenario, entries: Sequence[Entry]) -> list[Advice]:

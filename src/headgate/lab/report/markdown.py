@@ -36,10 +36,11 @@ def comparison(results: Results, pictures: Sequence[str] = ()) -> str:
     """All of it. ``pictures``: paths as seen from the page."""
     about, sheets = results.about, results.scenarios
     calls = sum(entry.calls for entry in results.entries)
-    minutes = f" Playing it took {about.took_s / 60:.0f} min." if about.took_s else ""
+    minutes = sum(entry.real_s for entry in results.entries) / 60
+    seeds = f"seeds {min(about.seeds)} to {max(about.seeds)}"
     begin = (
-        f"{len(sheets)} scenarios, {len(results.policies())} policies, seeds {min(about.seeds)} to "
-        f"{max(about.seeds)}, {calls:,} calls.{minutes} Goodput is in per cent of the bound, mean over the seeds."
+        f"{len(sheets)} scenarios, {len(results.policies())} policies, {seeds}, {calls:,} calls. The plays took "
+        f"{minutes:.0f} min of one core. Goodput is in per cent of the bound, mean over the seeds."
     )
     parts = [
         begin,

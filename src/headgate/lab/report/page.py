@@ -20,7 +20,8 @@ def page(results: Results) -> str:
     style = (files("headgate.lab.report") / "page.css").read_text(encoding="utf-8")
     about = results.about
     seeds = f"{len(about.seeds)} {'seed' if len(about.seeds) == 1 else 'seeds'}"
-    took = f", played in {about.took_s / 60:.1f} min" if about.took_s >= 60 else ""
+    minutes = sum(entry.real_s for entry in results.entries) / 60
+    took = f"; the plays took {minutes:.0f} min of one core" if minutes >= 1 else ""
     contents = "".join(
         f'<li><a href="#{escape(s.name)}">{escape(s.name)}</a> {escape(s.title)}</li>' for s in results.scenarios
     )

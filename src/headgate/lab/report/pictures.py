@@ -41,8 +41,9 @@ class NoMatplotlib(HeadgateError):
     """The extra ``lab`` is not installed; the message says how to install it."""
 
 
-def draw(results: Results, folder: Path, *, kind: str = "png") -> list[Path]:
-    """Write ``timeline-SCENARIO`` for each scenario and ``goodput`` for all of them; their paths.
+def draw(results: Results, folder: Path, *, kind: str = "png", only: Sequence[str] | None = None) -> list[Path]:
+    """Write ``timeline-SCENARIO`` for each scenario (or ``only`` for some) and ``goodput`` for all of them; their
+    paths.
 
     Raises:
         NoMatplotlib: matplotlib is not installed.
@@ -53,7 +54,7 @@ def draw(results: Results, folder: Path, *, kind: str = "png") -> list[Path]:
         raise NoMatplotlib(NEEDED) from error
     written: list[Path] = []
     with mpl.rc_context(STYLE):
-        for sheet in results.scenarios:
+        for sheet in (one for one in results.scenarios if only is None or one.name in only):
             policies = results.with_timelines(sheet.name)[:MOST_COLUMNS]
             plays = [results.plays(sheet.name, policy)[0] for policy in policies]
             written.append(_saved(_timelines(results, sheet, plays), folder / f"timeline-{sheet.name}.{kind}"))

@@ -1,0 +1,73 @@
+"""Results of driving a live service, in the shape of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from headgate.clock import RealClock
+from headgate.errors import ConfigError
+from headgate.lab.contest.compare import Entry
+from headgate.lab.live import live
+from headgate.lab.report.about import About, sheet_of
+from headgate.lab.report.results import Results
+from headgate.lab.scenario.bound import bound
+from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.scores import score
+
+LIVE = "live"
+SEEN_FROM_OUTSIDE = "Measures of calls, work and money are not seen from outside; goals about them are left out."
+
+
+def driven(
+    scenario: Scenario,
+    url: str,
+    *,
+    seed: int,
+    workflow: str,
+    api_key: str | None = None,
+    at_most_s: float | None = None,
+    anywhere: bool = False,
+    on_second: Callable[[float, float], None] | None = None,
+    notes: Sequence[str] = (),
+) -> Results:
+    """Drive the service at ``url`` as `headgate.lab.live.live` does, which says what is raised, and score it.
+
+    Raises:
+        ConfigError: none of the scenario's goals can be seen from outside.
+    """
+    clock = RealClock()
+    begun = clock.monotonic()
+    played = live(
+        scenario,
+        url,
+        seed=seed,
+        api_key=api_key,
+        workflow=workflow,
+        at_most_s=at_most_s,
+        anywhere=anywhere,
+        on_second=on_second,
+    )
+    took_s = clock.monotonic() - begun
+    could = bound(scenario, [fate.wish for fate in played.fates if fate.wish.at_s >= scenario.warm_up])
+    scored = score(played, could)
+    entry = Entry(
+        scenario.name,
+        LIVE,
+        seed,
+        scored.measures,
+        scored.lanes,
+        len(played.effects),
+        played.seconds,
+        took_s,
+        could.limits,
+        played.event_hash,
+        played.timeline,
+        {},
+    )
+    seen = tuple(goal for goal in scenario.goals if not math.isnan(entry.measures.get(goal.measure, math.nan)))
+    if scenario.goals and not seen:
+        raise ConfigError([f"none of the goals of {scenario.name} can be seen from outside"])
+    sheet = sheet_of(scenario.model_copy(update={"goals": seen}))
+    told = (f"Drove {url} in real time.", SEEN_FROM_OUTSIDE, *notes)
+    return Results([entry], About({scenario.name: sheet}, {LIVE: f"the service at {url}"}, (seed,), told))
