@@ -38,8 +38,7 @@ RETRIES = 2
 """How often a refused caller comes back."""
 
 SETTINGS: dict[str, Any] = {
-    "workers": {"slots": SLOTS, "drain": "1s"},
-    "tools": {"search": {"concurrency": TOOL_LIMIT, "queue": {"depth": 400, "max_age": "10m"}, "timeout": "1m"}},
+    "tools": {"search": {"queue": {"depth": 400, "max_age": "10m"}, "timeout": "1m"}},
     "workflows": {
         "ask": {"lane": "interactive", "deadline": "45s", "queue": {"depth": 400, "max_age": "10m"}},
         "report": {"lane": "standard", "deadline": "3m", "queue": {"depth": 1000, "max_age": "10m"}},
@@ -103,11 +102,20 @@ class Outcome:
 
 
 class Play:
-    """One scenario with one seed."""
+    """One scenario with one seed; ``part`` of the fleet and of its traffic."""
 
-    def __init__(self, scenario: Scenario, clock: LoopClock, seed: int, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, clock: LoopClock, seed: int, folder: Path, part: float = 1.0) -> None:
         self._scenario, self._clock, self._rng = scenario, clock, Random(seed)
-        self._settings = GateSettings.model_validate({**SETTINGS, "store": f"sqlite:///{folder}/runs.db"})
+        self._capacity = CAPACITY * part
+        search = {**SETTINGS["tools"]["search"], "concurrency": round(TOOL_LIMIT * part)}
+        self._settings = GateSettings.model_validate(
+            {
+                **SETTINGS,
+                "store": f"sqlite:///{folder}/runs.db",
+                "workers": {"slots": round(SLOTS * part), "drain": "1s"},
+                "tools": {"search": search},
+            }
+        )
         self._seed = seed
         self.outcome = Outcome()
         self._means: dict[str, list[float]] = {}
@@ -121,7 +129,7 @@ class Play:
             away = asyncio.create_task(self._leave(other))
             while (at_s := self._clock.monotonic()) < SECONDS:
                 asking.append(asyncio.create_task(self._ask(front)))
-                await asyncio.sleep(self._rng.expovariate(self._scenario.load(at_s) * CAPACITY))
+                await asyncio.sleep(self._rng.expovariate(self._scenario.load(at_s) * self._capacity))
             await asyncio.gather(*asking, away)
             self.outcome.audited = front.outlook.audits.honesty.share
         await other.close()
@@ -197,11 +205,11 @@ class Play:
         return lanes[: lanes.index(lane)]
 
 
-def play(name: str, seed: int) -> Outcome:
-    """One scenario with one seed."""
+def play(name: str, seed: int, *, part: float = 1.0) -> Outcome:
+    """One scenario with one seed, on ``part`` of the fleet with ``part`` of the traffic."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  a private directory is made inside
     with tempfile.TemporaryDirectory(prefix="headgate-eta-", dir=memory) as folder:
-        return run_virtual(lambda clock: Play(SCENARIOS[name], clock, seed, Path(folder)).run())
+        return run_virtual(lambda clock: Play(SCENARIOS[name], clock, seed, Path(folder), part).run())
 
 
 def main() -> None:

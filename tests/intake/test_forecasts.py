@@ -186,10 +186,11 @@ def test_the_degraded_path_is_taken_where_it_makes_the_run_fit(tmp_path: Path) -
     run_virtual(main)
 
 
-@pytest.mark.parametrize("name", ["surge", "outage"])
-def test_told_times_are_truer_than_plain_ones(name: str) -> None:
-    """One seed; `bench/eta.py` plays ten."""
-    outcome: Outcome = play(name, 7)
+@pytest.mark.parametrize(("name", "part"), [("surge", 0.5), ("outage", 1.0)])
+def test_told_times_are_truer_than_plain_ones(name: str, part: float) -> None:
+    """One seed; `bench/eta.py` plays ten. The surge is the costly one and is played on half a fleet. There the outage
+    does not tell the two forecasts apart with this seed (0.26 against 0.25), so it keeps its size."""
+    outcome: Outcome = play(name, 7, part=part)
     error = statistics.median(outcome.errors(lambda one: one.p50_s))
     plain = statistics.median(outcome.errors(lambda one: one.plain_s))
     assert error < 0.35
