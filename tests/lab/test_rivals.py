@@ -157,6 +157,14 @@ def test_the_facts_are_those_of_the_undisturbed_world(scenario: Scenario) -> Non
     assert desk.p95_s == pytest.approx(0.2 * math.exp(1.645 * 0.3), rel=0.15)
 
 
+def test_the_facts_know_the_sizes_of_a_trace() -> None:
+    trace = facts_of(load_scenario("conversations")).dependencies["large"]
+    drawn = load_scenario("conversations")
+    drawn = drawn.model_copy(update={"traffic": drawn.traffic.model_copy(update={"shape": "poisson"})})
+    assert trace.mean_s > 1.2 * facts_of(drawn).dependencies["large"].mean_s
+    assert facts_of(load_scenario("looping-agent")).run_s < 60
+
+
 def test_the_throttle_refuses_by_the_formula_of_the_book() -> None:
     throttle = ClientThrottle()
     for _ in range(100):

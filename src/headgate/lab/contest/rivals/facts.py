@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
 from headgate.config.resource_settings import ResourceSettings
 from headgate.config.units import Concurrency, Rate
-from headgate.lab.scenario.calls import draw_plan
+from headgate.lab.scenario.calls import Plan, PlannedCall
 from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.traffic import wishes
 
 SAMPLED_RUNS = 500
 P95 = 0.95
+ANOTHER_DAY = 1_000_003
+"""The seed that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,13 @@ class WorldFacts:
 
 
 def facts_of(scenario: Scenario) -> WorldFacts:
-    """The facts, from the description and a sample of its runs."""
+    """The facts, from the description and the first runs of a day that nobody plays."""
     rng = Random("facts")
     took: dict[str, list[float]] = {name: [] for name in scenario.dependencies}
     total = 0.0
-    for _ in range(SAMPLED_RUNS):
-        for call in draw_plan(scenario.calls, scenario.dependencies, rng):
+    sample = wishes(scenario, ANOTHER_DAY)[:SAMPLED_RUNS]
+    for wish in sample:
+        for call in _flat(wish.plan):
             for name, one in scenario.dependencies.items():
                 if call.dependency in (name, one.in_place_of):
                     alone = one.takes * call.size + call.reads / one.reads + call.writes / one.writes
@@ -59,7 +64,16 @@ def facts_of(scenario: Scenario) -> WorldFacts:
         for name, seconds in took.items()
     }
     slots = scenario.headgate.workers.slots * scenario.gates
-    return WorldFacts(dependencies, slots, total / SAMPLED_RUNS, tuple(scenario.headgate.lanes))
+    return WorldFacts(dependencies, slots, total / max(1, len(sample)), tuple(scenario.headgate.lanes))
+
+
+def _flat(plan: Plan) -> Iterator[PlannedCall]:
+    """The plain calls of a plan, with one round of each loop and one of its sub-runs."""
+    for call in plan:
+        if call.does:
+            yield from _flat(call.inner)
+        else:
+            yield call
 
 
 def _dependency(scenario: Scenario, name: str, seconds: list[float]) -> DependencyFacts:
