@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 _NUMBERS = (
     ("rank", -math.inf, math.inf),
@@ -54,7 +54,24 @@ class Ambient:
                 raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
 
 
+_FIELDS = tuple((Ambient.__dict__[one.name].__set__, Ambient.__dict__[one.name].__get__) for one in fields(Ambient))
+_SET_KEY, _SET_REMAINING, _SET_PROGRESS = (
+    Ambient.__dict__[name].__set__ for name in ("idempotency_key", "remaining_s", "progress")
+)
 NOBODY = Ambient()
+
+
+def at_step(whose: Ambient, key: str, *, remaining_s: float | None, progress: float | None) -> Ambient:
+    """The same circumstances for one step of the run. What they get are our own numbers, which need no check."""
+    twin: Ambient = object.__new__(Ambient)
+    for set_field, get_field in _FIELDS:
+        set_field(twin, get_field(whose, Ambient))
+    _SET_KEY(twin, key)
+    _SET_REMAINING(twin, remaining_s)
+    _SET_PROGRESS(twin, progress)
+    return twin
+
+
 _current: ContextVar[Ambient] = ContextVar("headgate_ambient", default=NOBODY)
 
 

@@ -106,14 +106,7 @@ class Intake:
                 early, wish = (may, None) if isinstance(may, Refusal) else (None, may)
         if early is not None and wanted.idempotency_key is None and wanted.spawn is None:
             return self._refused(wanted, rules, early)
-        offer = self._ways_in.open(self._offer(wanted, rules, text, now_ms, deadline_ms), rules.workflow)
-        if wish is not None:
-            offer = replace(
-                offer,
-                wish=wish,
-                remember_promise=self._feasibility.remember(now_ms),
-                held_back=self._in_force.held_back if self._in_force.pauses else NOTHING_HELD,
-            )
+        offer = self._ways_in.open(self._offer(wanted, rules, text, now_ms, deadline_ms, wish), rules.workflow)
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)
@@ -190,7 +183,9 @@ class Intake:
             rules.lane, wanted.tenant, rules.workflow.cost, workflow=wanted.workflow, spawned=spawned
         )
 
-    def _offer(self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None) -> RunOffer:
+    def _offer(
+        self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None, wish: Wish | None
+    ) -> RunOffer:
         workflow = rules.workflow
         run_id = uuid7(now_ms, self._rng.getrandbits)
         body_hash = ""
@@ -240,6 +235,9 @@ class Intake:
             assume=wanted.assume,
             spawn=wanted.spawn,
             order_ms=sorted_by(rules.order, submitted_ms=now_ms, deadline_ms=deadline_ms),
+            wish=wish,
+            remember_promise=wish is not None and self._feasibility.remember(now_ms),
+            held_back=self._in_force.held_back if wish is not None and self._in_force.pauses else NOTHING_HELD,
         )
 
     def _demand(self, wanted: Submission, rules: Rules, text: str) -> Demand:

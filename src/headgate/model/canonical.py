@@ -30,12 +30,11 @@ def decode(text: str) -> Any:
 
 def digest(*parts: str) -> str:
     """A 128-bit hex digest of the parts; their boundaries count."""
-    hasher = hashlib.sha256()
+    whole: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.hexdigest()[:32]
+        whole += (len(data).to_bytes(8, "big"), data)
+    return hashlib.sha256(b"".join(whole)).hexdigest()[:32]
 
 
 def _plain(value: Any) -> Any:

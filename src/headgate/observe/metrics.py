@@ -225,7 +225,7 @@ class Metrics:
         spec = metric.spec
         if spec.shadow is not None and spec.shadow is not bool(fields.get("shadow")):
             return
-        value = _number(spec, fields)
+        value = 1.0 if spec.value is None else _number(spec, fields)
         if value is None:
             return
         values = metric.values_of(fields)
@@ -268,6 +268,13 @@ class Metrics:
 
 def _getter(labels: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """Reads these labels from an event's fields; an absent one is the empty text."""
+
+    if len(labels) == 1:
+        (only,) = labels
+        return lambda fields: (fields.get(only, ""),)
+    if len(labels) == 2:
+        first, second = labels
+        return lambda fields: (fields.get(first, ""), fields.get(second, ""))
 
     def read(fields: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple([fields.get(label, "") for label in labels])

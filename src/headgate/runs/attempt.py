@@ -8,8 +8,8 @@ the cancellation still ends as cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from enum import IntEnum
 
 from headgate.clock import Clock
@@ -186,7 +186,7 @@ class Attempt:
         self.stop = stop
         if stop not in _SOFT and self.entered and self.task is not None:
             self.task.cancel()
-        self._notify()
+        self.notify()
         return True
 
     def withdraw(self) -> bool:
@@ -200,7 +200,7 @@ class Attempt:
     def confirm(self, sent: float) -> None:
         """A heartbeat sent at that monotonic moment was answered: the lease is ours."""
         self.confirmed = sent
-        self._notify()
+        self.notify()
 
     def check(self) -> None:
         """A step boundary.
@@ -243,7 +243,7 @@ class Attempt:
             yield
         finally:
             self.asking = False
-            self._notify()
+            self.notify()
 
     @property
     def ran_s(self) -> float:
@@ -283,23 +283,9 @@ class Attempt:
         await self._change()
         return True
 
-    @contextmanager
-    def performing_here(self, *, once: bool = False) -> Iterator[None]:
+    def performing_here(self, *, once: bool = False) -> AbstractContextManager[None]:
         """Count the current task among those whose call is under way; ``once``: its effect must not be repeated."""
-        self.safe_point.once += once
-        self.safe_point.call_begins()
-        task = asyncio.current_task()
-        new = task not in self.performing
-        if new:
-            self.performing.add(task)
-            self.parallel = max(self.parallel, len(self.performing))
-        try:
-            yield
-        finally:
-            self.safe_point.once -= once
-            if new:
-                self.performing.discard(task)
-            self._notify()
+        return _Performing(self, once=once)
 
     def _trusted(self) -> bool:
         return self.clock.monotonic() - self.confirmed < self.trusted_s
@@ -311,7 +297,7 @@ class Attempt:
         await self.changed.wait()
         self.check()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
         if self.changed is not None:
             self.changed.set()
 
@@ -334,16 +320,56 @@ class Attempt:
         self.call_errors.append(error)
         del self.call_errors[:-ERRORS_KEPT]
 
-    @contextmanager
-    def call_open(self) -> Iterator[None]:
+    def call_open(self) -> AbstractContextManager[None]:
         """Count the current task among those that are in a call."""
-        task = asyncio.current_task()
-        new = task is not None and task not in self.open_calls
-        if new and task is not None:
-            self.open_calls.add(task)
-        try:
-            yield
-        finally:
-            if new and task is not None:
-                self.open_calls.discard(task)
-            self._notify()
+        return _InCall(self)
+
+
+class _Counted:
+    """A block of code in the current task. Not a generator: there are several around every call."""
+
+    __slots__ = ("_attempt", "_new", "_task")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._task = asyncio.current_task()
+        self._new = False
+
+
+class _InCall(_Counted):
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        task, open_calls = self._task, self._attempt.open_calls
+        if task is not None and task not in open_calls:
+            self._new = True
+            open_calls.add(task)
+
+    def __exit__(self, *_: object) -> None:
+        if self._new and self._task is not None:
+            self._attempt.open_calls.discard(self._task)
+        self._attempt.notify()
+
+
+class _Performing(_Counted):
+    __slots__ = ("_once",)
+
+    def __init__(self, attempt: Attempt, *, once: bool) -> None:
+        super().__init__(attempt)
+        self._once = once
+
+    def __enter__(self) -> None:
+        attempt = self._attempt
+        attempt.safe_point.once += self._once
+        attempt.safe_point.call_begins()
+        if self._task not in attempt.performing:
+            self._new = True
+            attempt.performing.add(self._task)
+            attempt.parallel = max(attempt.parallel, len(attempt.performing))
+
+    def __exit__(self, *_: object) -> None:
+        attempt = self._attempt
+        attempt.safe_point.once -= self._once
+        if self._new:
+            attempt.performing.discard(self._task)
+        attempt.notify()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from headgate.config.settings import ModelSettings
 from headgate.errors import BudgetExhausted, StoreError, UnknownOutcome, UnusableResult
 from headgate.guard import classify
-from headgate.guard.ambient import ambient, current
+from headgate.guard.ambient import ambient, at_step, current
 from headgate.guard.guard import is_async
 from headgate.guard.options import CallOptions, Performed
 from headgate.guard.retry import surely_not_reached
@@ -198,12 +198,8 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
             ran_s=worked_s,
             now=equipment.clock.monotonic(),
         )
-        circumstances = replace(
-            current(),
-            idempotency_key=digest(attempt.run.origin_id, place.key),
-            remaining_s=remaining_s,
-            progress=done,
-        )
+        key = digest(attempt.run.origin_id, place.key)
+        circumstances = at_step(current(), key, remaining_s=remaining_s, progress=done)
         with ambient(circumstances):
             performed: Performed[Any] = await equipment.resources.get(target).perform(
                 entry.function, wish.args, wish.kwargs, _options(wish)
@@ -354,12 +350,13 @@ class _Entry:
         return value
 
     def _async(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function, updated=())
+        # not dressed up as ``function``, which would cost more than the call of it; nobody looks at it but the guard
         async def entered(*args: Any, **kwargs: Any) -> Any:
             self.entered, self.error = self.entered + 1, None
             try:
                 with self._time.inside():
-                    return self._answered(await function(*args, **kwargs))
+                    value = await function(*args, **kwargs)
+                    return self._answered(value) if self._metered else value
             except BaseException as error:
                 self.error = error
                 raise

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,14 +98,9 @@ class StepJournal:
         """
         heapq.heappush(self._given_back.setdefault(place.kin, []), place.nth)
 
-    @contextmanager
-    def tentative(self, place: Place) -> Iterator[None]:
+    def tentative(self, place: Place) -> AbstractContextManager[None]:
         """What is done inside ends with the step remembered, or gives its place back."""
-        try:
-            yield
-        except BaseException:
-            self.give_back(place)
-            raise
+        return _Tentative(self, place)
 
     def fixed_place(self, resource: str, function: str, identity: str) -> Place:
         """The one place with this identity."""
@@ -190,6 +185,20 @@ class StepJournal:
     async def _fenced(self, answer: Awaitable[bool]) -> None:
         if not await answer:
             raise self._attempt.lose()
+
+
+class _Tentative:
+    __slots__ = ("_journal", "_place")
+
+    def __init__(self, journal: StepJournal, place: Place) -> None:
+        self._journal, self._place = journal, place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._journal.give_back(self._place)
 
 
 def _step(

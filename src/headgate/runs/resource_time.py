@@ -6,8 +6,7 @@ Functions may run in threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from threading import Lock
 
 from headgate.clock import Clock
@@ -32,16 +31,32 @@ class ResourceTime:
         with self._lock:
             return self._balance_s + self._open * self._clock.monotonic()
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> AbstractContextManager[None]:
         """Count the time inside."""
+        return _Inside(self)
+
+    def begin(self) -> None:
+        """A call is entered."""
         with self._lock:
             self.called = True
             self._open += 1
             self._balance_s -= self._clock.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open -= 1
-                self._balance_s += self._clock.monotonic()
+
+    def end(self) -> None:
+        """A call is left."""
+        with self._lock:
+            self._open -= 1
+            self._balance_s += self._clock.monotonic()
+
+
+class _Inside:
+    __slots__ = ("_time",)
+
+    def __init__(self, time: ResourceTime) -> None:
+        self._time = time
+
+    def __enter__(self) -> None:
+        self._time.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._time.end()
