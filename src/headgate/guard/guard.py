@@ -145,7 +145,8 @@ async def _perform(call: Call, fn: Callable[..., Any], args: Args, kwargs: Kwarg
         try:
             if call.too_slow():
                 call.skip_slow()
-            slot = await acquire(call)
+            slot, wait_s = _ask(call)
+            slot = _begun(call, slot) if slot.state is SlotState.HELD else await _wait(call, slot, wait_s)
         except Overloaded as refusal:
             if call.fall_back(refusal):
                 continue
@@ -218,21 +219,40 @@ async def acquire(call: Call) -> Slot:
     Raises:
         Overloaded: refused.
     """
+    slot, wait_s = _ask(call)
+    return _begun(call, slot) if slot.state is SlotState.HELD else await _wait(call, slot, wait_s)
+
+
+def _ask(call: Call) -> tuple[Slot, float]:
+    """A slot, which is held if it can start at once (then it costs no coroutine), and the seconds that it has to wait
+    for its reserved model tokens."""
     now = call.clock.monotonic()
     turnstile = call.turnstile
     if turnstile.abandoned:
         reap(turnstile, now)
-    slot = call.new_slot(now)
+    slot, wait_s = call.new_slot(now), 0.0
+    if slot.paid is None:
+        if turnstile.tokens is not None:
+            wait_s = call.reserve_tokens(slot, now)
+        if wait_s <= 0:
+            turnstile.try_enter(slot, now)
+    return slot, wait_s
+
+
+async def _wait(call: Call, slot: Slot, wait_s: float) -> Slot:
+    turnstile = call.turnstile
+    asked = slot.paid is None and wait_s <= 0
     if slot.paid is not None:
         try:
-            while (wait_s := turnstile.enter_retry(slot)) > 0:  # noqa: ASYNC110  nobody tells when there is room
-                await asyncio.sleep(wait_s)
+            while (pause_s := turnstile.enter_retry(slot)) > 0:  # noqa: ASYNC110  nobody tells when there is room
+                await asyncio.sleep(pause_s)
         except BaseException:
             turnstile.withdraw(slot)
             raise
-        now = call.clock.monotonic()
-    if turnstile.tokens is not None and (wait_s := call.reserve_tokens(slot, now)) > 0:
-        turnstile.reserve_place(slot, now)
+        if turnstile.tokens is not None:
+            wait_s = call.reserve_tokens(slot, call.clock.monotonic())
+    if wait_s > 0:
+        turnstile.reserve_place(slot, call.clock.monotonic())
         try:
             await asyncio.sleep(wait_s)
         except BaseException:
@@ -240,8 +260,7 @@ async def acquire(call: Call) -> Slot:
             raise
         finally:
             turnstile.release_place()
-        now = call.clock.monotonic()
-    if not turnstile.try_enter(slot, now):
+    if asked or not turnstile.try_enter(slot, call.clock.monotonic()):
         await wait_on_loop(slot, turnstile, call.clock)
     return _begun(call, slot)
 

@@ -72,8 +72,6 @@ class Buckets:
         if not wishes:
             return _NOW
         now_ms = now * 1000
-        if len(wishes) == 1 and self._take_one(wishes[0], amount, now_ms):
-            return Answer(0.0, taken=wishes)
         longest = 0.0
         shadowed: RateTake | None = None
         after: list[tuple[RateTake, float]] = []
@@ -98,8 +96,8 @@ class Buckets:
                 self._arrivals.popitem(last=False)
         return Answer(longest, taken=tuple(wish for wish, _ in after), shadowed=shadowed)
 
-    def _take_one(self, wish: RateTake, amount: float, now_ms: float) -> bool:
-        """Take from a bucket that has room: the usual case, without the account of it."""
+    def take_one(self, wish: RateTake, amount: float, now_ms: float) -> bool:
+        """Take from one bucket that has room now: the usual case, without an account of it; else ask `take`."""
         if wish.shadow:
             return False
         key = wish.key
@@ -280,7 +278,11 @@ class TokenHolds:
 
     def take(self, slot: Slot, now: float, *, anyway: bool = False) -> float:
         """Take the slot's estimate from the shared buckets: 0, or the seconds until there is room."""
-        if not self._shared or not slot.tokens:
+        shared = self._shared
+        if not shared or not slot.tokens:
+            return 0.0
+        if len(shared) == 1 and self._buckets.take_one(shared[0], slot.tokens, now * 1000):
+            slot.shared_hold = shared
             return 0.0
         most_wait_s = math.inf if anyway else 0.0
         answer = self._buckets.take(self._shared, slot.tokens, now=now, most_wait_s=most_wait_s)

@@ -8,6 +8,7 @@ four times the one before. Called under the resource's lock.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from headgate.observe.histogram import WindowedHistogram
 
@@ -46,6 +47,7 @@ class SizedLatencies:
         return None
 
 
+@lru_cache(maxsize=1024)
 def size_class(size: float) -> int:
     """The class of a size above 0."""
     return min(CLASSES - 1, max(0, int(math.log(size) / _LOG_FACTOR)))
