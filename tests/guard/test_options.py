@@ -3,12 +3,14 @@
 import asyncio
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from headgate.errors import Overloaded, UnknownResource
-from headgate.guard.ambient import Ambient
+from headgate.guard.ambient import Ambient, ambient, at_step, current
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
 from .workshop import at_rest, tool
@@ -169,3 +171,29 @@ def test_a_refused_retry_does_not_say_that_nothing_was_executed() -> None:
         assert json.loads(refused.value.as_tool_result())["executed"] is False
 
     run_virtual(main)
+
+
+def test_circumstances_dress_a_block_once_and_a_function_at_every_call() -> None:
+    here, there = current(), Ambient(tenant="acme")
+    block = ambient(there)
+    with block:
+        assert current() is there
+        with pytest.raises(RuntimeError, match="entered once"), block:
+            pass
+        assert current() is there
+    assert current() is here
+
+    def plain(depth: int) -> list[str]:
+        return [current().tenant, *(whose(depth - 1) if depth else [])]
+
+    dress: Any = ambient(there)
+    whose: Callable[[int], list[str]] = dress(plain)
+    assert whose(2) == ["acme"] * 3
+    assert current() is here
+
+
+def test_a_step_of_a_run_keeps_its_circumstances() -> None:
+    run = Ambient(tenant="acme", user="ann", lane="background", rank=3, workflow="w", run_id="r", deadline=9.0)
+    step = at_step(run, "key", remaining_s=2.0, progress=0.5)
+    assert step == replace(run, idempotency_key="key", remaining_s=2.0, progress=0.5)
+    assert run.idempotency_key is None

@@ -12,6 +12,7 @@ from typing import Any
 from headgate.config.load import parse_settings
 from headgate.errors import Rejected
 from headgate.gate import Gate
+from headgate.intake.shedding import Shedder
 from headgate.lab.virtual_time import LoopClock, run_virtual
 
 FILE = """
@@ -76,3 +77,13 @@ def test_the_least_important_is_shed_first_and_recovery_does_not_swing(tmp_path:
     assert admitted["critical"] >= admitted["standard"] >= admitted["background"]
     assert next(one for one in under["lanes"] if one["name"] == "background")["refuses_why"]
     assert under["pressure"]["parts"][0]["level"] > 0
+
+
+def test_processes_that_reach_the_store_by_different_paths_turn_away_the_same_tenants() -> None:
+    told = []
+    for folder in ("/data/fleet", "/mnt/fleet"):
+        shedder = Shedder(parse_settings(f"store: sqlite:///{folder}/runs.db"))
+        shedder.parts = {"background": 0.5}
+        told.append([shedder.refuses("background", f"tenant-{number}", now_ms=0) for number in range(50)])
+    assert told[0] == told[1]
+    assert 0 < sum(told[0]) < 50

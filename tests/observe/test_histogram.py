@@ -127,3 +127,23 @@ def test_the_window_remembers_at_most_its_length_and_at_least_all_but_a_slice(
     now = events[-1][1] + later
     remembered = window.count(now)
     assert sum(at > now - 50 for _, at in events) <= remembered <= sum(at > now - 60 - 1e-6 for _, at in events)
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=60), st.lists(st.floats(0, 1), max_size=5))
+def test_several_quantiles_in_one_pass_are_those_of_one_each(values: list[float], shares: list[float]) -> None:
+    histogram, shares = of(values), sorted(shares)
+    assert histogram.quantiles(shares) == [histogram.quantile(q) for q in shares]
+
+
+def test_quantiles_follow_what_came_and_went() -> None:
+    window = WindowedHistogram(60, slices=6)
+    window.add(1.0, now=0.0)
+    assert window.quantiles((0.0, 1.0), now=0.0) == pytest.approx([1.0, 1.0], rel=RELATIVE_ERROR)
+    window.add(100.0, now=30.0)
+    assert window.quantiles((0.0, 1.0), now=30.0) == pytest.approx([1.0, 100.0], rel=RELATIVE_ERROR)
+    assert window.quantiles((0.0, 1.0), now=65.0) == pytest.approx([100.0, 100.0], rel=RELATIVE_ERROR)
+
+
+def test_quantiles_that_do_not_ascend_are_refused() -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        of([1.0]).quantiles((0.9, 0.5))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.policy.token_bucket import RateTake, give_back, take
+from headgate.policy.token_bucket import RateTake, arrival_if_room, give_back, take
 
 TEN_A_MINUTE = RateTake("k", "tenant:acme", per_window=10, window_ms=60_000)
 
@@ -72,3 +72,21 @@ def test_over_any_run_at_most_burst_plus_rate_is_granted(
             assert taken.wait_ms > 0
         assert granted <= burst + per_window * (now - begin) / window_ms + 1e-6 * (1 + granted)
         assert -1e-6 <= taken.remaining <= burst + 1e-6
+
+
+@given(
+    st.one_of(st.none(), st.floats(0, 1e7)),
+    st.floats(0, 1e7),
+    st.floats(0, 50),
+    st.floats(0.1, 100),
+    st.one_of(st.none(), st.floats(0.1, 100)),
+)
+def test_the_quick_look_grants_what_a_take_grants(
+    arrival: float | None, now_ms: float, amount: float, per_window: float, burst: float | None
+) -> None:
+    wish = RateTake("k", "n", per_window=per_window, window_ms=1_000, burst=burst)
+    taken = take(arrival, wish, now_ms=now_ms, amount=amount)
+    after = arrival_if_room(arrival, wish, now_ms=now_ms, amount=amount)
+    assert (after is not None) == taken.granted
+    if after is not None:
+        assert after == pytest.approx(taken.arrival_ms)

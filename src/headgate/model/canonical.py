@@ -18,7 +18,7 @@ def encode(value: Any, *, what: str = "value") -> str:
         StepNotSerializable: something in it has no JSON form; the message names it.
     """
     try:
-        return _ENCODER.encode(value)
+        return int.__repr__(value) if type(value) is int else _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise StepNotSerializable(f"{what} cannot be written as JSON: {error}") from error
 

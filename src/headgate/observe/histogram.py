@@ -26,11 +26,13 @@ _ZERO = math.floor(math.log(SMALLEST) * _INVERSE_LOG_GROWTH) - 1
 class Histogram:
     """Counts of values in buckets of equal relative width. Values are in whatever unit the caller keeps to."""
 
-    __slots__ = ("count", "counts", "total")
+    __slots__ = ("_order", "count", "counts", "total")
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
         """By bucket."""
+        self._order: list[int] | None = None
+        """The buckets from the lowest up, while no other came or went."""
         self.count = 0
         """Values added."""
         self.total = 0.0
@@ -43,8 +45,16 @@ class Histogram:
             ValueError: ``value`` is not a number.
         """
         value = _within(value)
-        index = _index(value)
-        self.counts[index] = self.counts.get(index, 0) + 1
+        self.add_at(_index(value), value)
+
+    def add_at(self, index: int, value: float) -> None:
+        """Count one value of which the bucket is known (see `placed`)."""
+        counts = self.counts
+        if index in counts:
+            counts[index] += 1
+        else:
+            counts[index] = 1
+            self._order = None
         self.count += 1
         self.total += value
 
@@ -52,6 +62,7 @@ class Histogram:
         """Count everything that ``other`` counted, too."""
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
+        self._order = None
         self.count += other.count
         self.total += other.total
 
@@ -63,6 +74,7 @@ class Histogram:
                 self.counts[index] = left
             else:
                 del self.counts[index]
+                self._order = None
         self.count -= other.count
         self.total = self.total - other.total if self.count else 0.0
 
@@ -88,7 +100,9 @@ class Histogram:
         if not self.count:
             return [None] * len(shares)
         counts, last = self.counts, self.count - 1
-        indices = iter(sorted(counts))
+        if self._order is None:
+            self._order = sorted(counts)
+        indices = iter(self._order)
         index = next(indices)
         seen = counts[index]
         found: list[float | None] = []
@@ -154,11 +168,8 @@ class WindowedHistogram:
         place, recent = self._forget(now), self._recent
         if not recent or recent[-1][0] != place:
             recent.append((place, Histogram()))
-        for one in (recent[-1][1], self._sum):
-            counts = one.counts
-            counts[index] = counts.get(index, 0) + 1
-            one.count += 1
-            one.total += value
+        recent[-1][1].add_at(index, value)
+        self._sum.add_at(index, value)
 
     def quantile(self, q: float, now: float) -> float | None:
         """As `Histogram.quantile`, of what is remembered at ``now``; ``None`` when that is nothing."""
