@@ -16,7 +16,11 @@ from headgate.intake.submission import Submission
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.policy.eta import Ahead
-from headgate.policy.feasibility import Fit, Wish, judge
+from headgate.policy.feasibility import WAITING_TAKES, Fit, Wish, judge
+
+LATER_PER_SECOND_OVER = 1 / (1 - WAITING_TAKES)
+"""Seconds after which one second less is over: the line drains by a second in a second at best, while the caller's own
+time runs off and with it the part of it that the forecast may take."""
 
 
 class ComingBack:
@@ -31,9 +35,10 @@ class ComingBack:
         rate = outlook.rate(workflow=wanted.workflow)
         if refusal.reason is Reason.TOO_LATE:
             probe = self._probe(wanted, rules, wish, ahead=refusal.ahead)
-            told = outlook.come_back_ms(
-                f"late:{rules.lane}", rate, over_ms=float(refusal.retry_after_ms or 0), probe=probe
-            )
+            over_ms = float(refusal.retry_after_ms or 0)
+            if wish is not None and wish.left_s is not None:
+                over_ms *= LATER_PER_SECOND_OVER
+            told = outlook.come_back_ms(f"late:{rules.lane}", rate, over_ms=over_ms, probe=probe)
         elif refusal.reason is Reason.SHED:
             if refusal.scope == f"lane:{rules.lane}":
                 rate = outlook.rate(lane=rules.lane)
