@@ -271,7 +271,7 @@ def test_claims_are_told_as_missed_where_they_are(compared: Results) -> None:
 
 def test_every_number_is_there(compared: Results) -> None:
     text = comparison(compared)
-    assert "2 scenarios, 5 policies, seeds 1 to 2, 2,000 calls. The plays took 30 min of one core." in text
+    assert "2 scenarios, 5 policies, seeds 1 to 2, 2,000 calls. The plays took 30 min, added up." in text
     assert "| tell: Less than <half> of it | **80.0** ± 0.0 | 60.0 (fixed) | 82.0 | 2 of 2 |" in text
     assert "| breaker | +14.0 | +30.0 (tell) | -2.0 (other) |" in text
     assert "| headgate | 80 | 90 |" in text

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from random import Random
+
 import pytest
 
 from headgate.errors import ConfigError
-from headgate.lab.scenario.description import load_scenario, parse_scenario, shipped
+from headgate.lab.scenario.calls import draw_plan
+from headgate.lab.scenario.description import Calls, Dependency, load_scenario, parse_scenario, shipped
 from headgate.lab.scenario.scores import score
 from headgate.lab.scenario.traffic import runs_per_s
 
@@ -58,3 +63,15 @@ def test_goals_name_measures_that_exist() -> None:
         nothing = Played(scenario, 1, [], [], dict.fromkeys(scenario.dependencies, 0.0), 0.0)
         measured = score(nothing, Bound(1.0, "", dict.fromkeys(scenario.lanes, 1.0))).measures
         assert {goal.measure for goal in scenario.goals} <= set(measured)
+
+
+def test_the_scenario_of_the_how_to_is_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "test-your-limits.md"
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert parse_scenario(text).name == "my-traffic"
+
+
+def test_a_world_of_models_alone_has_runs() -> None:
+    models = {"large": Dependency(kind="model", parallel=4, most=8)}
+    plan = draw_plan(Calls(least=4, most=4), models, Random(1))
+    assert [call.dependency for call in plan] == ["large"] * 4

@@ -37,10 +37,11 @@ def comparison(results: Results, pictures: Sequence[str] = ()) -> str:
     about, sheets = results.about, results.scenarios
     calls = sum(entry.calls for entry in results.entries)
     minutes = sum(entry.real_s for entry in results.entries) / 60
-    seeds = f"seeds {min(about.seeds)} to {max(about.seeds)}"
+    first, last = min(about.seeds), max(about.seeds)
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     begin = (
         f"{len(sheets)} scenarios, {len(results.policies())} policies, {seeds}, {calls:,} calls. The plays took "
-        f"{minutes:.0f} min of one core. Goodput is in per cent of the bound, mean over the seeds."
+        f"{minutes:.0f} min, added up. Goodput is in per cent of the bound, mean over the seeds."
     )
     parts = [
         begin,

@@ -21,7 +21,7 @@ def page(results: Results) -> str:
     about = results.about
     seeds = f"{len(about.seeds)} {'seed' if len(about.seeds) == 1 else 'seeds'}"
     minutes = sum(entry.real_s for entry in results.entries) / 60
-    took = f"; the plays took {minutes:.0f} min of one core" if minutes >= 1 else ""
+    took = f"; the plays took {minutes:.0f} min, added up" if minutes >= 1 else ""
     contents = "".join(
         f'<li><a href="#{escape(s.name)}">{escape(s.name)}</a> {escape(s.title)}</li>' for s in results.scenarios
     )

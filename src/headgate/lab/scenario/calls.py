@@ -82,7 +82,7 @@ def draw_plan(
     plan: list[PlannedCall] = []
     reads = round(600 * math.exp(rng.gauss(0, 0.5)))
     for place in range(count - 1):
-        if place % 2 == 0 and models:
+        if models and (place % 2 == 0 or not tools):
             writes = round(180 * math.exp(rng.gauss(0, 0.6)))
             part = REVIEW if place >= 4 and place == count - 2 else ""
             plan.append(PlannedCall(rng.choice(models), reads, writes, part=part))
