@@ -9,6 +9,7 @@ import openai
 import pytest
 
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.process
 
 SCENARIO = """
 name: tiny
@@ -39,44 +40,20 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def test_five_lines_are_a_test(suite: pytest.Pytester) -> None:
-    suite.makepyfile(
-        """
-        def test_survives(headgate_lab):
-            outcome = headgate_lab.play("tiny.yaml", config="headgate.yaml")
-            outcome.must(goodput=0.1, standard_on_time=0.1, amplification=3).must_meet_goals()
-            assert outcome.measures["goodput"] > 0.1
-        """
-    )
-    suite.runpytest_inprocess().assert_outcomes(passed=1)
-
-
-def test_a_failure_is_a_table_without_our_frames(suite: pytest.Pytester) -> None:
-    suite.makepyfile(
-        """
-        def test_survives(headgate_lab):
-            outcome = headgate_lab.play("tiny.yaml", config="headgate.yaml", seeds=2, seconds=8)
-            outcome.must(goodput=1.5, amplification=9)
-        """
-    )
-    result = suite.runpytest_inprocess()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "*headgate in tiny (seeds 1, 2): 1 of 2 demands missed. A short copy of 8 s. Config*",
-            "*MISSED*goodput ≥ 150.0 %*was *% ± *",
-            "*met*amplification ≤ 9.00*was *",
-            "*wasted work*was*%",
-        ]
-    )
-    assert "in_tests.py" not in result.stdout.str()
-
-
-def test_mistakes_are_told(suite: pytest.Pytester) -> None:
+def test_five_lines_are_a_test_a_failure_is_a_table_and_mistakes_are_told(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         """
         import pytest
         from headgate import ConfigError
+
+        def test_survives(headgate_lab):
+            outcome = headgate_lab.play("tiny.yaml", config="headgate.yaml")
+            outcome.must(goodput=0.1, standard_on_time=0.1, amplification=3).must_meet_goals()
+            assert outcome.measures["goodput"] > 0.1
+
+        def test_fails(headgate_lab):
+            outcome = headgate_lab.play("tiny.yaml", config="headgate.yaml", seeds=2, seconds=8)
+            outcome.must(goodput=1.5, amplification=9)
 
         @pytest.mark.parametrize(("more", "words"), [
             ({"seeds": 0}, "seeds must be at least 1"),
@@ -93,7 +70,18 @@ def test_mistakes_are_told(suite: pytest.Pytester) -> None:
                 headgate_lab.play("tiny.yaml").must(speed=1)
         """
     )
-    suite.runpytest_inprocess().assert_outcomes(passed=5)
+    # a process of its own: in this one, modules that it imports would be imported anew by later tests
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*headgate in tiny (seeds 1, 2): 1 of 2 demands missed. A short copy of 8 s. Config*",
+            "*MISSED*goodput ≥ 150.0 %*was *% ± *",
+            "*met*amplification ≤ 9.00*was *",
+            "*wasted work*was*%",
+        ]
+    )
+    assert "in_tests.py" not in result.stdout.str()
 
 
 def test_loading_the_plugin_imports_nothing_of_headgate() -> None:
@@ -105,7 +93,6 @@ def test_loading_the_plugin_imports_nothing_of_headgate() -> None:
         assert f"'{heavy}'" not in told
 
 
-@pytest.mark.process
 def test_the_provider_answers_an_sdk_and_keeps_a_ledger(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         f"""
@@ -130,4 +117,4 @@ def test_the_provider_answers_an_sdk_and_keeps_a_ledger(suite: pytest.Pytester) 
             assert ledger["models"]["small"]["by_status"] == {{"200": 1, status: 1}}
         """
     )
-    suite.runpytest_inprocess().assert_outcomes(passed=1)
+    suite.runpytest_subprocess().assert_outcomes(passed=1)
