@@ -203,7 +203,7 @@ class Gate:
                 owner=self.owner,
                 pressure=self.outlook.pressure_on,
                 profile=self.estimates.profile,
-                held_back=lambda: self.controls.in_force.held_back,
+                held_back=lambda: self.outlook.holdback.beside(self.controls.in_force.held_back),
                 effective=lambda: self.controls.settings,
                 door=self._take_in,
             )

@@ -143,6 +143,8 @@ class GateSettings(Settings):
     approvals: dict[Name, ApprovalSettings] = {}
     shed_at: Share = 0.85
     """Pressure from which sheddable lanes are refused."""
+    holdback: Annotated[Share, Field(lt=1)] | None = None
+    """Pressure from which lower lanes are lent fewer worker slots, for example 70%; ``null``: never."""
 
     @model_validator(mode="after")
     def _background_is_a_part(self) -> Self:

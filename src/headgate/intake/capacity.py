@@ -103,6 +103,7 @@ def _lane(name: str, settings: GateSettings, outlook: Outlook) -> dict[str, Any]
         "override": _control(outlook, f"lane:{name}", ControlKind.OVERRIDE),
         "paused": _control(outlook, f"lane:{name}", ControlKind.PAUSE),
         "thinned_to": outlook.in_force.thinned.get(name),
+        "lent_part": round(outlook.holdback.lent.get(name, 1.0), 3),
         "sheddable": lane.sheddable,
         "shedding": lane.sheddable and outlook.shedding,
         "admitted_part": outlook.admitted_part(name),

@@ -19,8 +19,8 @@ from headgate.policy.eta import Ahead
 from headgate.policy.feasibility import WAITING_TAKES, Fit, Wish, judge
 
 LATER_PER_SECOND_OVER = 1 / (1 - WAITING_TAKES)
-"""Seconds after which one second less is over: the line drains by a second in a second at best, while the caller's own
-time runs off and with it the part of it that the forecast may take."""
+"""Seconds after which one second less is over: the line drains by a second in a second at best, while the caller's
+own time runs off and with it the part of it that the forecast may take."""
 
 
 class ComingBack:

@@ -19,6 +19,7 @@ from headgate.guard.resource import ResourceStatistics
 from headgate.intake.audits import Audits, Probe
 from headgate.intake.estimates import Estimates
 from headgate.intake.forecast import Forecaster
+from headgate.intake.holdback import Holdback
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.people import PeopleOutlook
 from headgate.intake.queue_pressure import QueuePressure
@@ -29,6 +30,7 @@ from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
 from headgate.policy import cost_profile, eta, pressure, retry_after
 from headgate.policy.eta import DrainRate
+from headgate.policy.holdback import Strain
 from headgate.policy.pressure import Pressure
 from headgate.policy.retry_after import Promises
 from headgate.store.protocols import Overview, QueueState, Store
@@ -73,6 +75,7 @@ class Outlook:
         self.queues = QueuePressure(settings)
         self.shedding = False
         self.shedder = Shedder(settings)
+        self.holdback = Holdback()
         self.held: Mapping[str, int] = {}
         """What running runs hold of the fleet's budget."""
         self.estimates = Estimates(settings)
@@ -218,6 +221,12 @@ class Outlook:
         if self.shedding != was:
             self._bus.emit("lane_shed", old=was, new=self.shedding, reason="shed")
 
+        self.holdback.look(
+            self.settings,
+            line=self._ages(),
+            occupied=frozenset(one.lane for one in self.overview.queues if one.lane and one.depth + one.running),
+            strain=Strain(self.pressure.resources, self.pressure.memory),
+        )
         self.shedder.look(
             overload(
                 drains_s=(drains := self.drains_s()),
