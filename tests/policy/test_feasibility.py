@@ -39,7 +39,9 @@ def test_the_first_lane_has_no_margin() -> None:
 
 def test_an_unknown_cheaper_path_needs_time_as_well() -> None:
     """Only its start was asked for: who would start in the last second was taken in."""
-    start_s = judge(wish(1000.0), waiting(20)).forecast.start_p50_s
-    hurried = wish((start_s + 0.01) / WAITING_TAKES, may_degrade=True)
+    told = judge(wish(1000.0), waiting(20)).forecast
+    hurried = wish((told.start_p50_s + 0.01) / WAITING_TAKES, may_degrade=True)
     assert judge(hurried, waiting(20)).fit is Fit.LATE
-    assert judge(replace(hurried, left_s=(start_s + 5.1) / WAITING_TAKES + 5), waiting(20)).fit is Fit.DEGRADED
+    saves_s = told.finish_p50_s - 5.0
+    assert judge(replace(hurried, left_s=(saves_s - 0.1) / WAITING_TAKES), waiting(20)).fit is Fit.LATE
+    assert judge(replace(hurried, left_s=(saves_s + 0.1) / WAITING_TAKES), waiting(20)).fit is Fit.DEGRADED

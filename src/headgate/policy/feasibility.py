@@ -24,8 +24,8 @@ from headgate.policy.eta import Ahead, Forecast, Prospect, forecast
 FIRST_LANE_TOLERANCE = 1.3
 WAITING_TAKES = 0.75
 """Part of its time that the forecast of a run which has to wait may take."""
-CHEAPER_AT_LEAST = 0.5
-"""Part of the ordinary path that a degraded path of which nothing is known is taken to need."""
+CHEAPER_SAVES = 0.5
+"""Part of the ordinary path that a degraded path of which nothing is known is taken to save."""
 IDLE = Ahead(0, 0, 0, 0)
 
 
@@ -73,7 +73,7 @@ def judge(wish: Wish, ahead: Ahead) -> Judged:
         return Judged(Fit.YES, plain)
     if wish.may_degrade:
         if wish.cheaper is None:
-            over_s = _start_over_s(wish, plain, CHEAPER_AT_LEAST * wish.plain.path_s)
+            over_s = _over_s(wish, plain, CHEAPER_SAVES * wish.plain.path_s)
             return Judged(Fit.DEGRADED, plain) if over_s <= 0 else Judged(Fit.LATE, plain, over_s)
         cheaper = forecast(wish.cheaper, ahead)
         over_cheaper_s = _over_s(wish, cheaper)
@@ -89,16 +89,16 @@ def judge_idle(wish: Wish) -> Judged:
     return Judged(Fit.NEVER, judged.forecast, judged.over_s) if judged.fit is Fit.LATE else judged
 
 
-def _over_s(wish: Wish, told: Forecast) -> float:
-    """Seconds by which it is too late; at most 0 when it fits."""
+def _over_s(wish: Wish, told: Forecast, saved_s: float = 0.0) -> float:
+    """Seconds by which it is too late; at most 0 when it fits. ``saved_s``: earlier than told."""
     over_s = _start_over_s(wish, told)
     if wish.left_s is not None:
-        over_s = max(over_s, told.finish_p50_s - wish.left_s * _part(wish, told))
+        over_s = max(over_s, told.finish_p50_s - saved_s - wish.left_s * _part(wish, told))
     return over_s
 
 
-def _start_over_s(wish: Wish, told: Forecast, then_s: float = 0.0) -> float:
-    limits = [limit - spared for limit, spared in ((wish.left_s, then_s), (wish.queue_s, 0.0)) if limit is not None]
+def _start_over_s(wish: Wish, told: Forecast) -> float:
+    limits = [limit for limit in (wish.left_s, wish.queue_s) if limit is not None]
     return told.start_p50_s - min(limits) * _part(wish, told) if limits else 0.0
 
 
