@@ -22,6 +22,10 @@ LATER_PER_SECOND_OVER = 1 / (1 - WAITING_TAKES)
 """Seconds after which one second less is over: the line drains by a second in a second at best, while the caller's
 own time runs off and with it the part of it that the forecast may take."""
 
+WORTH_COMING_BACK = 0.25
+"""Part of its time that may be gone when a run comes back. Who would have less left is not told a moment at which it
+would be refused again, but one after its time: then only a request with a new deadline can come in."""
+
 
 class ComingBack:
     """Of one process."""
@@ -39,6 +43,8 @@ class ComingBack:
             if wish is not None and wish.left_s is not None:
                 over_ms *= LATER_PER_SECOND_OVER
             told = outlook.come_back_ms(f"late:{rules.lane}", rate, over_ms=over_ms, probe=probe)
+            if wish is not None and wish.left_s is not None and told > WORTH_COMING_BACK * 1000 * wish.left_s:
+                told = max(told, round(1000 * wish.left_s))
         elif refusal.reason is Reason.SHED:
             if refusal.scope == f"lane:{rules.lane}":
                 rate = outlook.rate(lane=rules.lane)
