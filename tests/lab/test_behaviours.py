@@ -202,10 +202,10 @@ def test_unusable_output_of_a_tool_is_repaired_by_a_model_so_often_and_no_more()
 def test_a_flood_of_one_lane_leaves_the_others_as_they_are() -> None:
     calm = odd("").model_copy(update={"seconds": 400.0})
     changes = "[{since: 100, until: 300, times: 20, lane: background}]"
-    flood = parse_scenario(WORLD.replace("{load: 0.3}", f"{{load: 0.3, changes: {changes}}}") + CONFIG)
+    longer = WORLD.replace("seconds: 40s", "seconds: 400s")
+    flood = parse_scenario(longer.replace("{load: 0.3}", f"{{load: 0.3, changes: {changes}}}") + CONFIG)
     herds = "[{at: 50, runs: 40, lane: critical}]"
-    herd = parse_scenario(WORLD.replace("{load: 0.3}", f"{{load: 0.3, herds: {herds}}}") + CONFIG)
-    flood, herd = (one.model_copy(update={"seconds": 400.0}) for one in (flood, herd))
+    herd = parse_scenario(longer.replace("{load: 0.3}", f"{{load: 0.3, herds: {herds}}}") + CONFIG)
     found = {name: Counter(w.lane for w in wishes(one, 4)) for name, one in (("calm", calm), ("flood", flood))}
     assert found["flood"]["critical"] == pytest.approx(found["calm"]["critical"], rel=0.35)
     assert found["flood"]["background"] == pytest.approx(10.5 * found["calm"]["background"], rel=0.15)

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from headgate.errors import ConfigError
+from headgate.lab.measures import measures_with
 from headgate.lab.scenario.calls import draw_plan
 from headgate.lab.scenario.description import Calls, Dependency, load_scenario, parse_scenario, shipped
 from headgate.lab.scenario.scores import score
@@ -39,11 +40,32 @@ def test_a_scenario_takes_over_its_world_and_single_keys_of_its_configuration() 
         (STEADY.replace("0.5", "-1"), "mine.yaml:5:17:"),
         (STEADY.replace("60s", "60"), "mine.yaml:4:10:"),
         (STEADY + "troubles: [{since: 3, until: 2, on: large}]\n", "mine.yaml:6:12: since (3) must be before"),
-        (STEADY + "troubles: [{since: 1, until: 2, on: lagre}]\n", "no dependency here"),
-        (STEADY + "headgate: {models: {}}\n", "declares no model 'large'"),
+        (
+            STEADY + "troubles: [{since: 1, until: 2, on: lagre}]\n",
+            "mine.yaml:6:37: 'lagre' is no dependency here; did you mean 'large'?",
+        ),
+        (
+            STEADY + "troubles: [{since: 60, until: 99, on: large}]\n",
+            "mine.yaml:6:20: since (60) must be before the end",
+        ),
+        (STEADY + "headgate: {models: {}}\n", "mine.yaml:6:20: headgate: declares no model 'large'"),
+        (STEADY + "warm_up: 60\n", "mine.yaml:6:10: warm_up (60) must be before the end of the arrivals"),
+        (
+            STEADY.replace("0.5}", "0.5, changes: [{since: 3, until: 2, times: 2}]}"),
+            "mine.yaml:5:32: since (3) must be before until (2)",
+        ),
+        (
+            STEADY.replace("0.5}", "0.5, herds: [{at: 3, runs: 2, lane: critcal}]}"),
+            "'critcal' is no lane here; did you mean 'critical'?",
+        ),
+        (
+            STEADY + "goals: [{measure: godput, at_least: 0.5}]\n",
+            "mine.yaml:6:19: there is no measure 'godput'; did you mean 'goodput'?",
+        ),
+        (STEADY + "goals: [{measure: vip-on-time, at_least: 0.5}]\n", "there is no measure 'vip-on-time'"),
         (STEADY + "users: {polite: 0.9, rude: 0.2}\n", "mine.yaml:6:8: polite and rude"),
         (STEADY + "goals: [{measure: goodput}]\n", "mine.yaml:6:9: a goal needs either"),
-        (STEADY.replace("six", "seven"), "mine.yaml:3:7: there is no world 'seven'"),
+        (STEADY.replace("six", "seven"), "mine.yaml:3:7: there is no world 'seven'; known here: six, three"),
         ("[]", "mine.yaml:1:1: a scenario is a mapping"),
         ("a: [", "mine.yaml:1:5:"),
     ],
@@ -63,6 +85,7 @@ def test_goals_name_measures_that_exist() -> None:
         nothing = Played(scenario, 1, [], [], dict.fromkeys(scenario.dependencies, 0.0), 0.0)
         measured = score(nothing, Bound(1.0, "", dict.fromkeys(scenario.lanes, 1.0))).measures
         assert {goal.measure for goal in scenario.goals} <= set(measured)
+        assert set(measures_with(scenario.lanes)) == set(measured)
 
 
 def test_the_scenario_of_the_how_to_is_one() -> None:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from headgate.lab.scenario.description import Goal
+if TYPE_CHECKING:
+    from headgate.lab.scenario.description import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ _ALL = (
 )
 MEASURES = {one.name: one for one in _ALL}
 _ON_TIME = "-on-time"
+
+
+def measures_with(lanes: Iterable[str]) -> list[str]:
+    """The names of all measures of a play in which these lanes have runs."""
+    return [*MEASURES, *(f"{lane}{_ON_TIME}" for lane in lanes)]
 
 
 def measure_of(name: str) -> Measure:

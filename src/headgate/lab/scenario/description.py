@@ -14,9 +14,10 @@ from headgate.config.fields import Count, Name, Names, Settings
 from headgate.config.schema import without_emptiness
 from headgate.config.settings import GateSettings
 from headgate.config.units import Amount, Flag, Number, Seconds, Share, Whole
-from headgate.config.words import complaints
+from headgate.config.words import complaints, did_you_mean
 from headgate.errors import ConfigError
 from headgate.lab.scenario.behaviours import Answerers, Behaviours, Restarts
+from headgate.lab.scenario.references import check_references
 
 Positive = Annotated[Number, Field(gt=0, le=1_000_000)]
 Times = Annotated[Number, Field(ge=0, le=1_000)]
@@ -54,11 +55,22 @@ class Dependency(Settings):
     """The model that this one can stand in for: the bound counts both capacities together."""
 
 
-class Trouble(Settings):
-    """A stretch in which dependencies do badly; several may overlap."""
+class Stretch(Settings):
+    """From one moment to a later one."""
 
     since: Moment
     until: Moment
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since >= self.until:
+            raise ValueError(f"since ({self.since:g}) must be before until ({self.until:g})")
+        return self
+
+
+class Trouble(Stretch):
+    """A stretch in which dependencies do badly; several may overlap."""
+
     on: Annotated[Names, Field(min_length=1)]
     capacity: Share = 1.0
     """Part of the capacity that is left."""
@@ -66,12 +78,6 @@ class Trouble(Settings):
     errors: Luck = 0.0
     fault: Fault = "mixed"
     stalled: Flag = False
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.since >= self.until:
-            raise ValueError(f"since ({self.since:g}) must be before until ({self.until:g})")
-        return self
 
 
 class LaneTraffic(Settings):
@@ -84,11 +90,9 @@ class LaneTraffic(Settings):
     """What a run is worth that finishes in time."""
 
 
-class Change(Settings):
+class Change(Stretch):
     """A stretch with another rate of arrivals."""
 
-    since: Moment
-    until: Moment
     times: Times
     """As many runs as otherwise, times this."""
     tenants: Names = ()
@@ -230,22 +234,7 @@ class Scenario(Settings):
     goals: tuple[Goal, ...] = ()
 
     @model_validator(mode="after")
-    def _refers_to_what_is_there(self) -> Self:
-        there = self.dependencies
-        for name in (one for trouble in self.troubles for one in trouble.on):
-            if name not in there:
-                raise ValueError(f"troubles name {name!r}, which is no dependency here; known: {', '.join(there)}")
-        for name, one in there.items():
-            if one.in_place_of is not None and one.in_place_of not in there:
-                raise ValueError(f"{name} stands in for {one.in_place_of!r}, which is no dependency here")
-            guarded = self.headgate.models if one.kind == "model" else self.headgate.tools
-            if name not in guarded:
-                raise ValueError(f"headgate: declares no {one.kind} {name!r}, which the runs call")
-        if unknown := [lane for lane in self.lanes if lane not in self.headgate.lanes]:
-            raise ValueError(f"headgate: has no lane {unknown[0]!r}")
-        named = [one.lane for one in self.traffic.changes] + [one.lane for one in self.traffic.herds]
-        if unknown := [lane for lane in named if lane is not None and lane not in self.lanes]:
-            raise ValueError(f"traffic: {unknown[0]!r} is no lane here; known: {', '.join(self.lanes)}")
+    def _parts_are_all(self) -> Self:
         if abs(sum(lane.part for lane in self.lanes.values()) - 1) > 1e-6:
             raise ValueError("the lanes' parts must add up to 1")
         return self
@@ -272,6 +261,12 @@ def shipped() -> dict[str, Traversable]:
     room = files("headgate.lab") / "scenarios"
     found = {one.name.removesuffix(".yaml"): one for one in room.iterdir() if one.name.endswith(".yaml")}
     return {name: found[name] for name in sorted(found) if not name.startswith("world-")}
+
+
+def _worlds() -> list[str]:
+    room = files("headgate.lab") / "scenarios"
+    found = (one.name for one in room.iterdir() if one.name.startswith("world-"))
+    return [name.removeprefix("world-").removesuffix(".yaml") for name in found]
 
 
 def load_scenario(name: str) -> Scenario:
@@ -308,7 +303,7 @@ def parse_scenario(text: str, filename: str = "scenario.yaml") -> Scenario:
         like = str(values.pop("like"))
         world = files("headgate.lab") / "scenarios" / f"world-{like}.yaml"
         if not like.isidentifier() or not world.is_file():
-            document.problem(("like",), f"there is no world {like!r}")
+            document.problem(("like",), f"there is no world {like!r}{did_you_mean(like, _worlds())}")
         else:
             values = _over(_read(world.read_text(encoding="utf-8"), world.name).value, values)
     if not document.problems:
@@ -317,7 +312,9 @@ def parse_scenario(text: str, filename: str = "scenario.yaml") -> Scenario:
         except ValidationError as error:
             for path, key, message in complaints(error, Scenario):
                 document.problem(path, message, key=key)
-    if scenario is None:
+    if scenario is not None:
+        check_references(scenario, document)
+    if scenario is None or document.problems:
         lines = [f"{filename}:{p.place.line}:{p.place.column}: {p.message}" for p in sorted(set(document.problems))]
         raise ConfigError(lines)
     return scenario
