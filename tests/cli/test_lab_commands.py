@@ -41,6 +41,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SCENARIO.replace("GOODPUT", "0.2"))
     (tmp_path / "hard.yaml").write_text(SCENARIO.replace("GOODPUT", "1.5"))
+    (tmp_path / "late.yaml").write_text(SCENARIO.replace("GOODPUT", "0.2") + "warm_up: 4\n")
     (tmp_path / "headgate.yaml").write_text(CONFIG)
 
 
@@ -104,7 +105,8 @@ def test_a_configuration_that_does_not_fit_is_told_with_what_there_is(
         (["lab", "run", "tiny.yaml", "--policy", "nope"], 1, "there is no policy 'nope'"),
         (["lab", "run", "tiny.yaml", "hard.yaml"], 2, "the same name"),
         (["lab", "run", "tiny.yaml", "--workflow", "triage"], 2, "--config"),
-        (["lab", "run", "tiny.yaml", "--against", "http://example.org"], 1, "example.org is not this machine"),
+        (["lab", "run", "tiny.yaml", "--against", "http://example.org"], 1, "--anywhere"),
+        (["lab", "run", "late.yaml", "--against", "http://127.0.0.1:9", "--at-most", "4"], 1, "(warm_up: 4)"),
         (["lab", "run", "tiny.yaml", "--against", "http://127.0.0.1:9"], 1, "cannot reach http://127.0.0.1:9"),
         (["lab", "run", "tiny.yaml", "--against", "http://127.0.0.1:9", "--seeds", "2"], 2, "--against"),
         (["lab", "report", "."], 1, "headgate lab run"),

@@ -16,6 +16,7 @@ from headgate.errors import ConfigError, HeadgateError
 from headgate.lab.contest.compare import Entry
 from headgate.lab.measures import judged, measure_of, shown, spread
 from headgate.lab.report.about import About, sheet_of
+from headgate.lab.report.driven import became
 from headgate.lab.report.folder import ABOUT, ENTRIES, put_together, read, save
 from headgate.lab.report.lines import Line, chart, thinned
 from headgate.lab.report.markdown import BEGIN, END, comparison, write_page, written_into
@@ -308,3 +309,12 @@ def test_a_page_without_one_pair_of_markers_is_refused(page: str, tmp_path: Path
         written_into(page, "words")
     with pytest.raises(HeadgateError, match="cannot write the comparison"):
         write_page(compared, tmp_path / "nope.md")
+
+
+def test_what_became_of_the_runs_is_told_over_all_lanes() -> None:
+    lanes = {
+        "critical": LaneScore(3, 2, 0, 2, 1.0, Counter({"error": 2, "refused: queue_full": 1})),
+        "standard": LaneScore(5, 5, 1, 4, 1.0, Counter({"error": 4, "succeeded": 1})),
+    }
+    assert became(lanes) == "What became of 8 runs: 6 error, 1 refused: queue_full, 1 succeeded."
+    assert became({"standard": LaneScore(0, 0, 0, 0, 1.0, Counter())}) == "No run came that is scored."

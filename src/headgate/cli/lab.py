@@ -105,6 +105,8 @@ def run_scenarios(
             results = played(chosen, policies, range(seed, seed + seeds), jobs=jobs, on_done=on_done, notes=notes)
     path = save(results, out)
     _show(results)
+    if against is not None:
+        print("\n".join(results.about.notes))
     print(f"report: {path}")
     judged_policy = OURS if OURS in policies else policies[0]
     missed = results.missed(judged_policy)

@@ -97,9 +97,8 @@ def checked(url: str, *, anywhere: bool) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError([f"{url!r} is no address of a service; write for example http://127.0.0.1:8400"])
     if not anywhere and not _is_here(parts.hostname):
-        raise ConfigError(
-            [f"{parts.hostname} is not this machine; load goes elsewhere only if that is said explicitly"]
-        )
+        there = f"{parts.hostname} is not this machine"
+        raise ConfigError([f"{there}; load goes elsewhere only if that is said: --anywhere (anywhere=True)"])
 
 
 def _is_here(host: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from headgate.clock import RealClock
 from headgate.errors import ConfigError
@@ -13,7 +14,7 @@ from headgate.lab.report.about import About, sheet_of
 from headgate.lab.report.results import Results
 from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.description import Scenario
-from headgate.lab.scenario.scores import score
+from headgate.lab.scenario.scores import LaneScore, score
 
 LIVE = "live"
 SEEN_FROM_OUTSIDE = "Measures of calls, work and money are not seen from outside; goals about them are left out."
@@ -34,8 +35,12 @@ def driven(
     """Drive the service at ``url`` as `headgate.lab.live.live` does, which says what is raised, and score it.
 
     Raises:
-        ConfigError: none of the scenario's goals can be seen from outside.
+        ConfigError: none of the scenario's goals can be seen from outside, or ``at_most_s`` ends before anything is
+            scored.
     """
+    if at_most_s is not None and at_most_s <= scenario.warm_up:
+        cut = f"{at_most_s:g} s end before the first run is scored (warm_up: {scenario.warm_up:g})"
+        raise ConfigError([f"{cut}; drive longer, or a short copy: --seconds"])
     clock = RealClock()
     begun = clock.monotonic()
     played = live(
@@ -69,5 +74,22 @@ def driven(
     if scenario.goals and not seen:
         raise ConfigError([f"none of the goals of {scenario.name} can be seen from outside"])
     sheet = sheet_of(scenario.model_copy(update={"goals": seen}))
-    told = (f"Drove {url} in real time.", SEEN_FROM_OUTSIDE, *notes)
-    return Results([entry], About({scenario.name: sheet}, {LIVE: f"the service at {url}"}, (seed,), told))
+    told = [f"Drove {url} in real time.", SEEN_FROM_OUTSIDE, *notes]
+    if at_most_s is not None and at_most_s < scenario.seconds:
+        told.append(
+            f"Stopped after {at_most_s:g} s of {scenario.seconds:g} s: who had not come by then counts as lost."
+        )
+    told.append(became(scored.lanes))
+    return Results([entry], About({scenario.name: sheet}, {LIVE: f"the service at {url}"}, (seed,), tuple(told)))
+
+
+def became(lanes: Mapping[str, LaneScore]) -> str:
+    """How the scored runs of all lanes ended, the most frequent first: a service whose every run fails looks like an
+    overloaded one in the measures alone."""
+    ends: Counter[str] = Counter()
+    for lane in lanes.values():
+        ends.update(lane.ends)
+    if not ends:
+        return "No run came that is scored."
+    words = ", ".join(f"{count} {reason}" for reason, count in ends.most_common())
+    return f"What became of {ends.total()} runs: {words}."
