@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
+import math
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
 import pytest
 
+from headgate.lab.contest.rivals.facts import facts_of
 from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.description import load_scenario, shipped
 from headgate.lab.scenario.play import play, unlimited
@@ -53,6 +59,31 @@ def test_odd_plays_repeat_in_another_process() -> None:
     ).stdout
     here = [f"{name} {play(shortened(load_scenario(name), SECONDS), seed=7).event_hash}" for name in ODD]
     assert told.split("\n")[:-1] == here
+
+
+def plain(values: Iterable[float], start: float = 0) -> float:
+    """`sum` as it was up to Python 3.11."""
+    return reduce(add, values, start)
+
+
+def compensated(values: Iterable[float], start: float = 0) -> float:
+    """`sum` as it is from Python 3.12 on, as far as the last digit goes."""
+    known = [start, *values]
+    return math.fsum(known) if any(type(one) is float for one in known) else reduce(add, known)
+
+
+@pytest.mark.parametrize("name", ["surge-outage", "diurnal", "recursive-agents", "conversations"])
+def test_wishes_and_facts_are_the_same_with_the_sum_of_every_python(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = shortened(load_scenario(name), SECONDS)
+    told = []
+    for one in (plain, compensated):
+        monkeypatch.setattr(builtins, "sum", one)
+        told.append((wishes(scenario, 7), facts_of(scenario)))
+    monkeypatch.undo()
+    assert told[0] == told[1]
+    assert told[0][0]
 
 
 @pytest.mark.parametrize("name", [one for one in shipped() if one not in ("surge-outage", "noisy-tenant")])

@@ -6,6 +6,7 @@ by `headgate.lab.scenario.calls.Agent`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -21,7 +22,7 @@ def drawn_behaviour(behaviours: Behaviours, rng: Random) -> str:
     if not parts:
         return ""
     names = [*parts, ""]
-    return rng.choices(names, [*parts.values(), max(0.0, 1 - sum(parts.values()))])[0]
+    return rng.choices(names, [*parts.values(), max(0.0, 1 - math.fsum(parts.values()))])[0]
 
 
 def behaved(

@@ -72,7 +72,8 @@ def parts(scenario: Scenario) -> dict[str, float]:
     """Tenant → part of the ordinary traffic."""
     tenants = scenario.tenants
     weights = [1 / (rank + 1) ** tenants.skew for rank in range(tenants.count)]
-    return {f"tenant-{rank:02}": weight / sum(weights) for rank, weight in enumerate(weights)}
+    total = math.fsum(weights)  # not sum(), whose last digit depends on the version of Python
+    return {f"tenant-{rank:02}": weight / total for rank, weight in enumerate(weights)}
 
 
 def work_s(plan: Plan, dependencies: dict[str, Dependency]) -> dict[str, float]:
@@ -127,7 +128,7 @@ class Rate:
 
     def at(self, now: float) -> float:
         """Of all lanes together."""
-        times = sum(self.lanes_at(now).values()) if self._changes else 1.0
+        times = math.fsum(self.lanes_at(now).values()) if self._changes else 1.0
         if any(since <= now < until for since, until in self._bursts):
             times *= self._times
         if self._day is not None:

@@ -86,7 +86,7 @@ def _dependency(scenario: Scenario, name: str, seconds: list[float]) -> Dependen
         declared.timeout,
         declared.rate,
         declared.queue.depth,
-        sum(seconds) / len(seconds),
+        math.fsum(seconds) / len(seconds),
         seconds[math.ceil(P95 * len(seconds)) - 1],
         declared.fallback,
     )
