@@ -28,7 +28,7 @@ from headgate.policy.token_bucket import RateTake, Taken, take
 _NEVER = math.inf
 _CLOSE = 1e-9
 """Work this small (seconds) is done: floating point, not physics."""
-_BURST_S = 5.0
+BURST_S = 5.0
 """Rates per minute may be spent this many seconds' worth at once."""
 
 
@@ -386,4 +386,4 @@ class Pool:
 def _budget(unit: str, per_min: float | None) -> _Budget | None:
     if per_min is None:
         return None
-    return _Budget(RateTake(unit, unit, per_min, 60_000.0, burst=max(1.0, per_min * _BURST_S / 60), unit=unit))
+    return _Budget(RateTake(unit, unit, per_min, 60_000.0, burst=max(1.0, per_min * BURST_S / 60), unit=unit))

@@ -9,17 +9,22 @@ polymatroid, so that order is not a heuristic: it is the best there is.
 
 The bound is the least over all dependencies, each looked at as if the others were free, and over mixtures of the
 scarcest ones: what holds for the work on two dependencies holds for any weighted sum of it as well. It is therefore
-still somewhat kind where several dependencies are short at once, never too strict. Kind as well: no call takes time
-of its own unless the whole run cannot be done before its deadline; runs may be cut into fractions; the degrade ladder
-is applied in full. A model and its stand-in are one dependency with both capacities, at the mean ratio of their
-speeds. Errors cost what they cost: a call that breaks half way has used half its work.
+still somewhat kind where several dependencies are short at once, and never too strict but for luck: noise and errors
+cost what they cost on average, and a call that breaks half way has used half its work. Kind as well: no call takes
+time of its own unless the whole run cannot be done before its deadline; runs may be cut into fractions; the degrade
+ladder is applied in full; times are rounded outwards to `BIN_S`.
+
+A model and its stand-ins are one dependency with all their capacities: a second of a stand-in is worth so many of
+the model, and each call costs what it costs where it is cheaper at that rate. This holds for every rate (it is the
+dual of sharing the calls out), and the tightest of a few is taken.
 
 Of odd runs it assumes: those that go round in circles or spawn themselves without end are worth nothing, and none of
 their calls is needed; sub-runs need all their calls, side by side; a prompt that grows is read in full; what a tool
 gave malformed is had by calling again, without a model that repairs; people are one more dependency, which answers at
 its mean speed without a pause. Restarts cost it nothing.
 
-Runs that begin in the same `BIN_S` and are of similar size are one amount; their times are rounded outwards.
+Which limit is the tightest is found with runs of similar size as one amount, which is quick; that limit is then
+filled run by run, because of such an amount the smallest runs would be done first.
 """
 
 from __future__ import annotations
@@ -29,16 +34,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan
+from headgate.lab.provider.physics import BURST_S
+from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan, PlannedCall
 from headgate.lab.scenario.description import Dependency, Scenario
 from headgate.lab.scenario.oddities import in_a_row, needed, questions
-from headgate.lab.scenario.traffic import Wish, work_s
+from headgate.lab.scenario.traffic import Wish, call_s, work_s
 from headgate.lab.scenario.users import WORKFLOW
 from headgate.lab.scenario.world import spells_of
 from headgate.lab.weather import Weather, next_change, weather_at
 
 BIN_S = 10.0
 SIZE_CLASSES = 4
+"""Into so many the runs of a bin are put while the tightest limit is looked for."""
+RATES = 3
+"""Rates of exchange with a stand-in that are tried."""
 SCARCEST = 3
 """So many of the tightest dependencies are mixed, two and two …"""
 WEIGHTS = (0.33, 1.0, 3.0)
@@ -46,6 +55,8 @@ WEIGHTS = (0.33, 1.0, 3.0)
 _HALF_WAY = {"mixed": 0.5, "500": 1.0, "reset": 1.0}
 """Fault → part of its cases that have used half their work."""
 _ALL_WORK = ("empty", "malformed")
+_ONLY_LATE = "slow_start"
+"""Its answers are good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """Runs of one lane that begin together and are of similar size."""
+    """One run, or runs of one lane that begin together and are of similar size."""
 
     lane: str
     rank: int
@@ -79,33 +90,55 @@ def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     """The bound over ``wanted``."""
     wanted = [wish for wish in wanted if wish.sound]
     cheap = [replace(wish, plan=_cheapest(scenario, wish)) for wish in wanted]
-    works = [work_s(wish.plan, scenario.dependencies) for wish in cheap]
     able = [_alone_s(scenario, wish) <= wish.deadline_s for wish in cheap]
     most = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values())
     bins = math.ceil(most / BIN_S) + 1
-    offered = {lane: sum(wish.lane == lane for wish in wanted) for lane in scenario.lanes}
-    by_lane = {lane: float(count) for lane, count in offered.items()}
-    limits = [_limit(name, uses, capacity, bins) for name, uses, capacity in _dependencies(scenario, cheap, works)]
-    values: dict[str, float] = {}
 
-    def judge(limit: _Limit) -> None:
-        amounts = _amounts(scenario, cheap, able, limit.uses, bins)
-        values[limit.name] = sum(a.value * part for a, part in _filled(amounts, limit.room, _by_density))
+    def worth(limit: _Limit, classes: int | None = SIZE_CLASSES) -> float:
+        amounts = _amounts(scenario, cheap, able, limit.uses, bins, classes)
+        return sum(a.value * part for a, part in _filled(amounts, limit, _by_density))
+
+    def served(limit: _Limit, classes: int | None) -> dict[str, float]:
         done = dict.fromkeys(scenario.lanes, 0.0)
-        for amount, part in _filled(amounts, limit.room, _by_lane):
+        for amount, part in _filled(_amounts(scenario, cheap, able, limit.uses, bins, classes), limit, _by_lane):
             done[amount.lane] += amount.runs * part
-        for lane, count in done.items():
-            by_lane[lane] = min(by_lane[lane], count)
+        return done
 
-    for limit in limits:
-        judge(limit)
-    scarcest = sorted(limits, key=lambda limit: values[limit.name])[:SCARCEST]
+    limits = _limits(scenario, cheap, bins)
+    values = [worth(limit) for limit in limits]
+    everything = sum(wish.value for wish, can in zip(cheap, able, strict=True) if can)
+    # a limit under which everything fits makes no other one tighter
+    scarce = sorted((value, place) for place, value in enumerate(values) if value < everything * (1 - 1e-9))
+    scarcest = list({limits[place].name: limits[place] for _, place in reversed(scarce)}.values())[::-1][:SCARCEST]
     for one, other in combinations(scarcest, 2):
-        for weight in WEIGHTS:
-            judge(_mixed(one, other, weight))
-    lowest = min(values, key=lambda name: values[name])
-    shares = {lane: by_lane[lane] / offered[lane] if offered[lane] else 1.0 for lane in scenario.lanes}
-    return Bound(values[lowest], lowest, shares)
+        limits += [_mixed(one, other, weight) for weight in WEIGHTS]
+    values += [worth(limit) for limit in limits[len(values) :]]
+    lowest = limits[min(range(len(limits)), key=values.__getitem__)]
+    shares = _shares(scenario, wanted, able, limits, served)
+    return Bound(worth(lowest, None), lowest.name, shares)
+
+
+def _shares(
+    scenario: Scenario,
+    wishes: Sequence[Wish],
+    able: Sequence[bool],
+    limits: Sequence[_Limit],
+    served: Callable[[_Limit, int | None], dict[str, float]],
+) -> dict[str, float]:
+    """Lane → part of its runs that could be done."""
+    rough = [served(limit, SIZE_CLASSES) for limit in limits]
+    exact: dict[int, dict[str, float]] = {}
+    shares: dict[str, float] = {}
+    for lane in scenario.lanes:
+        offered = sum(wish.lane == lane for wish in wishes)
+        could: float = sum(can for wish, can in zip(wishes, able, strict=True) if wish.lane == lane)
+        tightest = min(range(len(limits)), key=lambda place: rough[place][lane])
+        if rough[tightest][lane] < could * (1 - 1e-9):
+            if tightest not in exact:
+                exact[tightest] = served(limits[tightest], None)
+            could = exact[tightest][lane]
+        shares[lane] = could / offered if offered else 1.0
+    return shares
 
 
 Use = Callable[[int], float]
@@ -118,12 +151,16 @@ class _Limit:
 
     name: str
     uses: Use
+    """Of the n-th wish."""
     room: list[float]
     """By bin."""
+    at_once: float = 0.0
+    """What any stretch of time may hold beyond its room: an allowance saved up before."""
 
 
-def _limit(name: str, uses: Use, capacity: Capacity, bins: int) -> _Limit:
-    return _Limit(name, uses, [capacity(place * BIN_S, (place + 1) * BIN_S) for place in range(bins)])
+def _limit(name: str, uses: Use, capacity: Capacity, bins: int, at_once: float = 0.0) -> _Limit:
+    room = [capacity(place * BIN_S, (place + 1) * BIN_S) for place in range(bins)]
+    return _Limit(name, uses, room, at_once)
 
 
 def _mixed(one: _Limit, other: _Limit, weight: float) -> _Limit:
@@ -133,6 +170,7 @@ def _mixed(one: _Limit, other: _Limit, weight: float) -> _Limit:
         f"{one.name} + {other.name} ({weight:g}:1)",
         lambda index: first * one.uses(index) + second * other.uses(index),
         [first * a + second * b for a, b in zip(one.room, other.room, strict=True)],
+        first * one.at_once + second * other.at_once,
     )
 
 
@@ -144,32 +182,40 @@ def _by_lane(amount: _Amount) -> object:
     return (amount.rank, amount.work / amount.runs)
 
 
-def _dependencies(
-    scenario: Scenario, wishes: Sequence[Wish], works: Sequence[dict[str, float]]
-) -> list[tuple[str, Use, Capacity]]:
-    """Every limit of the world: name, work of the n-th wish there, work that fits between two moments."""
-    found: list[tuple[str, Use, Capacity]] = []
+def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: int) -> list[_Limit]:
+    """Every limit of the world."""
+    found: list[_Limit] = []
     for name, one in scenario.dependencies.items():
         if one.in_place_of is not None:
             continue
-        capacities = [_work_capacity(scenario, name)]
-        for other, stand_in in scenario.dependencies.items():
-            if stand_in.in_place_of == name:
-                capacities.append(_scaled(_work_capacity(scenario, other), _ratio(one, stand_in, name, wishes)))
-        found.append((name, _use(works, name), _sum_of(capacities)))
-        if one.requests_per_min is not None and len(capacities) == 1:
-            found.append((f"{name} per minute", _count(wishes, name), _steady(one.requests_per_min / 60)))
+        calls = [[call for call in needed(wish.plan) if call.dependency == name] for wish in wishes]
+        stand_ins = {other: them for other, them in scenario.dependencies.items() if them.in_place_of == name}
+        ours, theirs = _work_capacity(scenario, name), {other: _work_capacity(scenario, other) for other in stand_ins}
+        rates = {other: _rates(calls, one, them, ours, theirs[other], bins) for other, them in stand_ins.items()}
+        for place in range(RATES if stand_ins else 1):
+            ways = [(1.0, one), *((rates[other][place], them) for other, them in stand_ins.items())]
+            capacity = _sum_of([ours, *(_scaled(theirs[other], rates[other][place]) for other in stand_ins)])
+            found.append(_limit(name, _cheapest_way(calls, ways), capacity, bins))
+        if one.requests_per_min is not None and not stand_ins:
+            per_s = one.requests_per_min / 60
+            limit = _limit(f"{name} per minute", _number_of(calls), _steady(per_s), bins, max(1.0, BURST_S * per_s))
+            found.append(limit)
     for queue, people in scenario.people.items():
-        found.append((queue, _questions(wishes, queue), _steady(people.count / people.takes)))
+        found.append(_limit(queue, _questions(wishes, queue), _steady(people.count / people.takes), bins))
     return found
 
 
-def _use(works: Sequence[dict[str, float]], name: str) -> Use:
-    return lambda index: works[index].get(name, 0.0)
+Calls = Sequence[Sequence[PlannedCall]]
+"""By wish, its calls of one dependency."""
 
 
-def _count(wishes: Sequence[Wish], name: str) -> Use:
-    return lambda index: float(sum(call.dependency == name for call in needed(wishes[index].plan)))
+def _cheapest_way(calls: Calls, ways: Sequence[tuple[float, Dependency]]) -> Use:
+    costs = [sum(min(rate * call_s(call, one) for rate, one in ways) for call in some) for some in calls]
+    return costs.__getitem__
+
+
+def _number_of(calls: Calls) -> Use:
+    return lambda index: float(len(calls[index]))
 
 
 def _questions(wishes: Sequence[Wish], queue: str) -> Use:
@@ -188,17 +234,23 @@ def _sum_of(capacities: Sequence[Capacity]) -> Capacity:
     return lambda since, until: sum(one(since, until) for one in capacities)
 
 
-def _ratio(one: Dependency, stand_in: Dependency, name: str, wishes: Sequence[Wish]) -> float:
-    """Seconds of ``one`` that a second of its stand-in is worth, over the calls that are wanted."""
-    spent = {
-        which: sum(work_s(wish.plan, _all_are(dependency, wish)).get(name, 0.0) for wish in wishes)
-        for which, dependency in (("one", one), ("other", stand_in))
-    }
-    return spent["one"] / spent["other"] if spent["other"] else 0.0
-
-
-def _all_are(dependency: Dependency, wish: Wish) -> dict[str, Dependency]:
-    return {call.dependency: dependency for call in needed(wish.plan)}
+def _rates(
+    calls: Calls, one: Dependency, stand_in: Dependency, ours: Capacity, theirs: Capacity, bins: int
+) -> tuple[float, ...]:
+    """Seconds of ``one`` that a second of its stand-in is worth: for the call for which it is best, on average, and
+    when the calls for which it is best are its own and both are equally full."""
+    pairs = [(call_s(call, one), call_s(call, stand_in)) for some in calls for call in some]
+    if not pairs:
+        return (0.0,) * RATES
+    pairs.sort(key=lambda pair: -pair[0] / pair[1])
+    here, there = ours(0, bins * BIN_S), theirs(0, bins * BIN_S)
+    left, taken, balanced = sum(a for a, _ in pairs), 0.0, 0.0
+    mean = left / sum(b for _, b in pairs)
+    for a, b in pairs:
+        left, taken, balanced = left - a, taken + b, a / b
+        if taken * here >= left * there:
+            break
+    return pairs[0][0] / pairs[0][1], mean, balanced
 
 
 def _work_capacity(scenario: Scenario, name: str) -> Capacity:
@@ -219,13 +271,14 @@ def _work_capacity(scenario: Scenario, name: str) -> Capacity:
 
 def _useful(weather: Weather) -> float:
     """Part of the ordinary capacity that can become good answers."""
-    if weather.stalled or weather.errors >= 1:
+    if weather.stalled:
         return 0.0
-    before, wasted = 0.0, 0.0
+    before, wasted, bad = 0.0, 0.0, 0.0
     for below, kind in weather.faults:
         chance, before = below - before, below
         wasted += chance * (0.5 * _HALF_WAY.get(kind, 0.0) + (1.0 if kind in _ALL_WORK else 0.0))
-    return weather.capacity / weather.slow / (1 + wasted / (1 - weather.errors))
+        bad += chance if kind != _ONLY_LATE else 0.0
+    return 0.0 if bad >= 1 - 1e-9 else weather.capacity / weather.slow / (1 + wasted / (1 - bad))
 
 
 def _cheapest(scenario: Scenario, wish: Wish) -> Plan:
@@ -258,7 +311,10 @@ def _alone_s(scenario: Scenario, wish: Wish) -> float:
     return total
 
 
-def _amounts(scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: int) -> list[_Amount]:
+def _amounts(
+    scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: int, classes: int | None
+) -> list[_Amount]:
+    """Runs that begin in the same bin, in so many classes of size; ``None``: each by itself."""
     groups: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for index, wish in enumerate(wishes):
         if able[index]:
@@ -268,7 +324,7 @@ def _amounts(scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], u
     for (lane, first), members in groups.items():
         members.sort()
         last = min(bins - 1, int(((first + 1) * BIN_S + scenario.lanes[lane].deadline) / BIN_S))
-        size = math.ceil(len(members) / SIZE_CLASSES)
+        size = 1 if classes is None else math.ceil(len(members) / classes)
         for begin in range(0, len(members), size):
             some = members[begin : begin + size]
             work, value = sum(one[0] for one in some), sum(one[1] for one in some)
@@ -277,22 +333,29 @@ def _amounts(scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], u
 
 
 def _filled(
-    amounts: Sequence[_Amount], room: Sequence[float], order: Callable[[_Amount], object]
+    amounts: Sequence[_Amount], limit: _Limit, order: Callable[[_Amount], object]
 ) -> list[tuple[_Amount, float]]:
-    """Each amount with the part of it that fits, taken in order."""
-    bins = len(room)
+    """Each amount with the part of it that fits, taken in order; those that do not fit at all are left out."""
+    bins = len(limit.room)
     total = [0.0]
-    for one in room:
+    for one in limit.room:
         total.append(total[-1] + one)
     # left[s][t]: work that may still be put into windows inside bins s..t
-    left = [[total[t + 1] - total[s] if t >= s else math.inf for t in range(bins)] for s in range(bins)]
+    left = [
+        [total[t + 1] - total[s] + limit.at_once if t >= s else math.inf for t in range(bins)] for s in range(bins)
+    ]
     found: list[tuple[_Amount, float]] = []
+    full: set[tuple[int, int]] = set()
     for amount in sorted(amounts, key=order):  # type: ignore[arg-type]
         if amount.work <= 0:
             found.append((amount, 1.0))
             continue
+        if (amount.first, amount.last) in full:
+            continue
         fits = min(min(left[s][amount.last :]) for s in range(amount.first + 1))
         taken = max(0.0, min(amount.work, fits))
+        if taken < amount.work:
+            full.add((amount.first, amount.last))
         found.append((amount, taken / amount.work))
         for s in range(amount.first + 1 if taken else 0):
             row = left[s]

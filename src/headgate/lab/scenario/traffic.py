@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from headgate.lab.scenario.behaviours import WORTHLESS
-from headgate.lab.scenario.calls import Plan, draw_plan
+from headgate.lab.scenario.calls import Plan, PlannedCall, draw_plan
 from headgate.lab.scenario.description import Dependency, Scenario
 from headgate.lab.scenario.oddities import behaved, drawn_behaviour, needed
 from headgate.lab.trace import Arrival, Phase, Request, load_trace, replay
@@ -80,10 +80,14 @@ def work_s(plan: Plan, dependencies: dict[str, Dependency]) -> dict[str, float]:
     """Expected seconds of work of one run on each dependency that it calls."""
     found: dict[str, float] = {}
     for call in needed(plan):
-        one = dependencies[call.dependency]
-        alone = one.takes * call.size + call.reads / one.reads + call.writes / one.writes
-        found[call.dependency] = found.get(call.dependency, 0.0) + alone * math.exp(one.noise**2 / 2)
+        found[call.dependency] = found.get(call.dependency, 0.0) + call_s(call, dependencies[call.dependency])
     return found
+
+
+def call_s(call: PlannedCall, one: Dependency) -> float:
+    """Expected seconds of work of one plain call, if ``one`` answers it."""
+    alone = one.takes * call.size + call.reads / one.reads + call.writes / one.writes
+    return alone * math.exp(one.noise**2 / 2)
 
 
 def runs_per_s(scenario: Scenario) -> float:
