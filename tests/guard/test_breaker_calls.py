@@ -200,6 +200,26 @@ def test_a_check_of_the_resource_sees_every_answer_and_opens_the_breaker() -> No
     run_virtual(main)
 
 
+def test_what_one_caller_cannot_use_is_no_sign_that_the_resource_is_broken() -> None:
+    """A tool whose output has to be repaired four times in five is worth calling; its breaker stayed open."""
+
+    async def main(clock: LoopClock) -> None:
+        github = tool(clock, concurrency=4, breaker={}, retry={"attempts": 1})
+        useless = Provider(0.018, answer=lambda _: "{")
+        for _ in range(40):
+            with pytest.raises(UnusableResult):
+                await github.with_options(healthy=lambda text: text.endswith("}")).call(useless)
+        assert github.statistics().breaker == "closed"
+        assert github.statistics().error_rate == 1.0
+        github.healthy(lambda text: text.endswith("}"))
+        for _ in range(8):
+            with pytest.raises(UnusableResult):
+                await github.call(useless)
+        assert github.statistics().breaker == "open"
+
+    run_virtual(main)
+
+
 def test_a_check_that_raises_comes_out_and_leaks_nothing() -> None:
     async def main(clock: LoopClock) -> None:
         github = tool(clock, concurrency=1)

@@ -234,7 +234,7 @@ class Evidence:
         self, breaker: Breaker, outcome: Outcome, result: CallResult, epoch: int, probe: bool, now: float
     ) -> None:
         change: BreakerChange | None
-        if outcome is Outcome.OK:
+        if outcome is Outcome.OK or result.no_use:
             change = breaker.on_alive(now, epoch=epoch, probe=probe)
         elif outcome is Outcome.IGNORED:
             breaker.on_nothing(probe=probe)

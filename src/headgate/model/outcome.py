@@ -54,3 +54,5 @@ class CallResult:
     """Retries that an SDK made inside the call, where it said so."""
     refused_concurrency: bool = False
     """The refusal was about simultaneous calls rather than a rate."""
+    no_use: bool = False
+    """An answer came that its caller cannot use, though it is one of the resource's ordinary answers."""
