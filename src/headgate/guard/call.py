@@ -302,8 +302,7 @@ class Call:
         result = classify.of_value(value, now_ms=self.clock.now_ms(), usage=usage)
         if result.outcome is not Outcome.OK:  # what the status says is more exact than that the answer is no good
             return result
-        sound = all(check(value) for check in checks)
-        if not sound or (own is not None and not own(value)):
+        if not (sound := all(check(value) for check in checks)) or (own is not None and not own(value)):
             self.unusable += 1
             return replace(result, outcome=Outcome.FAILED, no_use=sound)  # it was paid for all the same
         return result
