@@ -66,6 +66,37 @@ def test_a_gate_learns_how_long_runs_take_and_remembers_it(tmp_path: Path) -> No
     run_virtual(main)
 
 
+def test_after_a_restart_what_has_answered_nothing_yet_makes_nobody_late(tmp_path: Path) -> None:
+    settings = GateSettings.model_validate(
+        {
+            "store": f"sqlite:///{tmp_path}/runs.db",
+            "workers": {"slots": 8},
+            "tools": {"desk": {"concurrency": 4}},
+            "workflows": {"job": {"deadline": 60.0}},
+        }
+    )
+
+    def gate_with_a_tool(clock: LoopClock, seed: int) -> Gate:
+        gate = Gate(settings, clock=clock, rng=Random(seed), store_mode="inline")
+
+        @gate.workflow("job")
+        async def job(run: Any, number: Any) -> None:
+            await run.call("desk", asyncio.sleep, TAKES_S)
+
+        return gate
+
+    async def main(clock: LoopClock) -> None:
+        async with gate_with_a_tool(clock, 1) as gate:
+            await learn(gate)
+        async with gate_with_a_tool(clock, 2) as again:
+            await asyncio.sleep(2.5)
+            answers = [await again.submit("job", n) for n in range(6)]
+            assert all((answer.finish_ms or 0) < 10_000 * TAKES_S for answer in answers)
+            assert all((answer.finish_ms or 0) > 500 * TAKES_S for answer in answers)
+
+    run_virtual(main)
+
+
 def test_who_waits_is_told_a_later_moment_and_it_comes(tmp_path: Path) -> None:
     async def main(clock: LoopClock) -> None:
         async with gate_at(tmp_path, clock) as gate:

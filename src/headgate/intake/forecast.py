@@ -210,8 +210,8 @@ class Forecaster:
             if head in _SLOTS and head != mine:
                 continue
             each = self._each(names, ahead)
-            if each <= 0:
-                continue
+            if each <= 0 or not (head == mine or any(self._known[name].call_s for name in names)):
+                continue  # how fast it is cannot be told before it has answered, as after a restart
             rivals = [(rates, mix) for one, rates, mix in before if head != mine or one in sharing]
             now, usual = (sum(rates[which] * self._each(names, mix) for rates, mix in rivals) for which in (0, 1))
             if head == mine:
