@@ -26,6 +26,7 @@ class Overloaded(HeadgateError):
         retry_after_s: seconds after which a retry makes sense; ``None`` when retrying will not help.
         limit, used: the bound and how much of it was taken, where they are numbers.
         advice: one sentence for a model or a person on what to do instead.
+        rule: which of the configured ``limits`` it was, by its name or its place: ``limits[0]``; ``None`` if none.
         executed: whether an earlier try of the same call reached the dependency before this refusal of a further
             try; then nothing is said about whether it took effect.
     """
@@ -40,8 +41,10 @@ class Overloaded(HeadgateError):
         used: float | None = None,
         advice: str = "",
         executed: bool = False,
+        rule: str | None = None,
     ) -> None:
         self.reason = str(reason)
+        self.rule = rule
         self.executed = executed
         self.scope = scope
         self.retry_after_s = retry_after_s
@@ -58,7 +61,8 @@ class Overloaded(HeadgateError):
     def _words(self) -> str:
         fill = "" if self.limit is None or self.used is None else f" ({self.used:g}/{self.limit:g})"
         wait = "" if self.retry_after_s is None else f", retry after {self.retry_after_s:.1f} s"
-        return f"{self.scope}: {self.reason}{fill}{wait}"
+        rule = "" if self.rule is None else f" by {self.rule}"
+        return f"{self.scope}: {self.reason}{rule}{fill}{wait}"
 
     def as_tool_result(self) -> str:
         """JSON that a model can act on: not executed, why, when to try again, what to do instead."""

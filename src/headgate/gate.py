@@ -253,6 +253,7 @@ class Gate:
                 limit=answer.limit,
                 used=answer.used,
                 advice=answer.detail,
+                rule=answer.rule,
             )
         self.poke(answer.run)
         return answer

@@ -102,8 +102,17 @@ def test_a_refusal_carries_all_fields(kind: str) -> None:
         client("submit", "w")
     refusal = caught.value
     assert (refusal.reason, refusal.scope, refusal.limit, refusal.used) == ("queue_full", "workflow:w", 50, 50)
-    assert (refusal.retry_after_s, refusal.advice) == (2.5, "full")
+    assert (refusal.retry_after_s, refusal.advice, refusal.rule) == (2.5, "full", None)
     assert client.pauses == []
+
+
+def test_a_refusal_names_the_rule_it_comes_from(kind: str) -> None:
+    problem = {"reason": "rate_limited", "scope": "tenant:acme", "rule": "starts", "limit": 5, "used": 4.5}
+    client = Either(kind, lambda _: httpx2.Response(429, json={**problem, "retry_after_ms": 6000}))
+    with pytest.raises(Rejected) as caught:
+        client("submit", "w")
+    assert caught.value.rule == "starts"
+    assert str(caught.value) == "tenant:acme: rate_limited by starts (4.5/5), retry after 6.0 s"
 
 
 def test_submit_waits_as_told_and_repeats_with_the_same_key(kind: str) -> None:

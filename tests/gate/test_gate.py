@@ -18,6 +18,7 @@ from headgate import (
     RunState,
     UnknownResource,
 )
+from headgate.config.limit_settings import LimitRule
 from headgate.config.settings import ResourceSettings, RunQueueSettings, WaitQueueSettings, WorkflowSettings
 from headgate.config.units import Concurrency
 from headgate.lab.virtual_time import LoopClock, run_virtual
@@ -244,5 +245,19 @@ def test_a_deadline_that_is_no_moment_is_the_callers_mistake(tmp_path: Path, dea
         async with gate_at(tmp_path, clock) as gate:
             with pytest.raises(InvalidRequest):
                 await gate.submit("echo", 1, deadline_s=deadline_s)
+
+    run_virtual(main)
+
+
+def test_a_refusal_by_a_limit_names_its_rule(tmp_path: Path) -> None:
+    rule = LimitRule.model_validate({"name": "starts", "per": "tenant", "runs": "1/h"})
+
+    async def main(clock: LoopClock) -> None:
+        async with gate_at(tmp_path, clock, limits=(rule,)) as gate:
+            await gate.submit("echo", 1)
+            with pytest.raises(Rejected) as refused:
+                await gate.submit("echo", 2)
+            assert (refused.value.scope, refused.value.rule) == ("tenant:default", "starts")
+            assert "rate_limited by starts (1/1)" in str(refused.value)
 
     run_virtual(main)

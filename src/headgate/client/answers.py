@@ -41,6 +41,7 @@ def _rejected(headers: Mapping[str, str], problem: Mapping[str, Any]) -> Rejecte
         limit=_number(problem.get("limit")),
         used=_number(problem.get("used")),
         advice=str(problem.get("detail", "")),
+        rule=None if problem.get("rule") is None else str(problem["rule"]),
     )
 
 

@@ -178,6 +178,7 @@ def _refused(refusal: Refusal, wish: SpawnWish, progress: Progress) -> int:
             limit=refusal.limit,
             used=refusal.used,
             advice=refusal.detail,
+            rule=refusal.rule,
         )
     return wait_ms
 
