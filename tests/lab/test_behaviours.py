@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from headgate.errors import ConfigError
-from headgate.lab.scenario.behaviours import Answerers
+from headgate.lab.scenario.behaviours import Answerers, Behaviours
 from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.calls import LOOP, PLACES, SPLIT
 from headgate.lab.scenario.description import Scenario, load_scenario, parse_scenario
@@ -235,3 +235,10 @@ def test_a_scenario_of_ones_own_is_a_file(tmp_path: Path) -> None:
     assert load_scenario(str(path)).title == "Odd runs"
     with pytest.raises(ConfigError, match="cannot be read"):
         load_scenario(str(tmp_path / "other.yaml"))
+
+
+@pytest.mark.parametrize("nesting", ["runaway", "delegating"])
+def test_more_sub_runs_than_can_be_listed_are_refused(nesting: str) -> None:
+    with pytest.raises(ValueError, match="at most 2000"):
+        Behaviours.model_validate({nesting: {"part": 0.1, "fan": 10, "levels": 9}})
+    assert Behaviours.model_validate({nesting: {"part": 0.1, "fan": 2, "levels": 9}}).parts() == {nesting: 0.1}

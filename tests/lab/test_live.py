@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -138,3 +139,30 @@ def test_other_machines_only_where_that_is_said(url: str) -> None:
 def test_what_is_no_address_is_told(url: str) -> None:
     with pytest.raises(ConfigError, match="is no address of a service"):
         checked(url, anywhere=True)
+
+
+def test_a_run_that_cannot_be_read_for_a_while_is_asked_for_again(scenario: Scenario, tmp_path: Path) -> None:
+    reads = Counter[str]()
+
+    async def main(clock: LoopClock) -> Played:
+        world = World(scenario, clock=clock, seed=3)
+        settings = scenario.headgate.model_copy(update={"store": f"sqlite:///{tmp_path}/runs.db?synchronous=off"})
+        gate = Gate(settings, clock=clock, rng=Random(3), store_mode="inline")
+        gate.workflow(WORKFLOW)(Agent(world).__call__)
+
+        class Failing(httpx2.ASGITransport):
+            async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+                if request.method == "GET" and "/runs/" in request.url.path:
+                    reads[request.url.path] += 1
+                    if reads[request.url.path] == 1:
+                        return httpx2.Response(500, json={"title": "broken"}, request=request)
+                return await super().handle_async_request(request)
+
+        async with gate:
+            transport = Failing(build_app(gate, rng=Random(4)))
+            async with AsyncClient("http://localhost:8400", transport=transport, clock=clock) as client:
+                return await drive(scenario, client, seed=3, until_s=100.0, clock=clock)
+
+    played = run_virtual(main)
+    assert reads
+    assert all(fate.finished_s is not None for fate in played.fates if fate.admitted)

@@ -68,6 +68,8 @@ def test_five_lines_are_a_test_a_failure_is_a_table_and_mistakes_are_told(suite:
         def test_measure(headgate_lab):
             with pytest.raises(ConfigError, match="no measure 'speed'; known: goodput, "):
                 headgate_lab.play("tiny.yaml").must(speed=1)
+            with pytest.raises(ConfigError, match="nothing is demanded"):
+                headgate_lab.play("tiny.yaml", seconds=4).must()
         """
     )
     # a process of its own: in this one, modules that it imports would be imported anew by later tests

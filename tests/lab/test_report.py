@@ -16,7 +16,7 @@ from headgate.errors import ConfigError, HeadgateError
 from headgate.lab.contest.compare import Entry
 from headgate.lab.measures import judged, measure_of, shown, spread
 from headgate.lab.report.about import About, sheet_of
-from headgate.lab.report.driven import became
+from headgate.lab.report.driven import became, driven
 from headgate.lab.report.folder import ABOUT, ENTRIES, put_together, read, save
 from headgate.lab.report.lines import Line, chart, thinned
 from headgate.lab.report.markdown import BEGIN, END, comparison, write_page, written_into
@@ -318,3 +318,9 @@ def test_what_became_of_the_runs_is_told_over_all_lanes() -> None:
     }
     assert became(lanes) == "What became of 8 runs: 6 error, 1 refused: queue_full, 1 succeeded."
     assert became({"standard": LaneScore(0, 0, 0, 0, 1.0, Counter())}) == "No run came that is scored."
+
+
+def test_goals_that_nobody_sees_from_outside_are_told_before_anything_is_driven() -> None:
+    scenario = SCENARIO.model_copy(update={"goals": (Goal(measure="amplification", at_most=1.2),)})
+    with pytest.raises(ConfigError, match="can be seen from outside"):
+        driven(scenario, "http://127.0.0.1:9", seed=1, workflow="agent")

@@ -14,6 +14,7 @@ from headgate.lab.scenario.facts import ResourceFacts
 from headgate.lab.scenario.play import Fate, Played, play, unlimited
 from headgate.lab.scenario.scores import max_min, score
 from headgate.lab.scenario.traffic import wishes, work_s
+from headgate.lab.scenario.world import Effect
 
 SMALL_WORLD = """
 name: small
@@ -144,3 +145,29 @@ def test_recovery_is_when_those_who_come_are_served_again_whatever_finishes(
 def test_max_min_gives_the_modest_all_and_the_rest_equally() -> None:
     assert max_min(10.0, {"a": 1.0, "b": 20.0, "c": 20.0}) == {"a": 1.0, "b": 4.5, "c": 4.5}
     assert max_min(10.0, {"a": 1.0, "b": 2.0}) == {"a": 1.0, "b": 2.0}
+
+
+def test_who_leaves_after_the_end_did_not_go_away(scenario: Scenario) -> None:
+    users = scenario.users.model_copy(update={"impatient": 1.0, "patience": 0.3})
+    played = play(scenario.model_copy(update={"users": users}), seed=3)
+    left = [fate for fate in played.fates if fate.went_away]
+    assert left
+    assert {fate.reason for fate in left} == {"cancelled"}
+    assert any(fate.on_time for fate in played.fates)
+
+
+def test_money_is_paid_for_model_tokens_however_long_they_take(scenario: Scenario) -> None:
+    first = wishes(scenario, 1)[0]
+    priced = {"large": scenario.dependencies["large"].model_copy(update={"price_per_1k": 0.01})}
+    calm = scenario.model_copy(update={"dependencies": scenario.dependencies | priced})
+    good, bad = (replace(first, number=n, at_s=50.0) for n in (1, 2))
+    fates = [Fate(good, 1, admitted=True, succeeded=True, finished_s=51.0), Fate(bad, 1, admitted=True)]
+    effects = [
+        Effect(1, 0, "large", 50.0, 200, "", 9.0, 51.0, tokens=1000),
+        Effect(2, 0, "large", 50.0, 200, "", 1.0, 51.0, tokens=1000),
+        Effect(2, 1, "large", 50.0, 500, "server_error", 1.0, 51.0, tokens=1000),
+    ]
+    played = Played(calm, 1, fates, effects, dict.fromkeys(calm.dependencies, 0.0), 90.0)
+    measures = score(played, bound(calm, [good, bad])).measures
+    assert measures["money-wasted"] == pytest.approx(0.5)
+    assert measures["wasted-work"] == pytest.approx(2 / 11)

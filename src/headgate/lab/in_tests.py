@@ -36,9 +36,11 @@ class Outcome:
 
         Raises:
             AssertionError: a demand is not met; the message is a table of all of them, with advice.
-            ConfigError: there is no such measure.
+            ConfigError: there is no such measure, or nothing is demanded.
         """
         __tracebackhide__ = True
+        if not demands:
+            raise ConfigError(["nothing is demanded; name measures, for example must(goodput=0.6)"])
         goals = [self._goal(name.replace("_", "-"), value) for name, value in demands.items()]
         return self._held_to(goals)
 
@@ -47,9 +49,13 @@ class Outcome:
 
         Raises:
             AssertionError: one is missed; the message is a table of all of them, with advice.
+            ConfigError: it has none.
         """
         __tracebackhide__ = True
-        return self._held_to(self.results.about.sheets[self.scenario].goals)
+        goals = self.results.about.sheets[self.scenario].goals
+        if not goals:
+            raise ConfigError([f"scenario {self.scenario} has no goals; give it some, or use must(goodput=0.6)"])
+        return self._held_to(goals)
 
     def _held_to(self, goals: Sequence[Goal]) -> Outcome:
         __tracebackhide__ = True

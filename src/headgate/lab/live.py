@@ -209,7 +209,7 @@ class _Endings:
         async with self._few:
             try:
                 told = await self._client.run(run_id)
-            except (Rejected, httpx2.TransportError):
+            except (Rejected, ApiError, httpx2.TransportError):
                 told = {"state": "unknown"}  # it is asked again in a moment
         if told["state"] in ENDED:
             self.found[run_id] = told
@@ -267,16 +267,17 @@ def _fate(asked: Asked, found: Mapping[str, Mapping[str, Any]]) -> Fate:
         return Fate(asked.wish, asked.tries, False, refusals, reason=last, returns=asked.returns, refused_s=refused_s)
     run = found.get(asked.run_id, {})
     # by the service's own clock between two of its moments: the clocks of two machines need not agree
+    finished_s = _after(run, "finished_at", promise.at_s)
     return Fate(
         asked.wish,
         asked.tries,
         admitted=True,
         refusals=refusals,
         succeeded=run.get("state") == "succeeded",
-        finished_s=_after(run, "finished_at", promise.at_s),
+        finished_s=finished_s,
         started_s=_after(run, "started_at", promise.at_s),
         reason=str(run.get("reason", GAVE_UP)),
-        went_away=asked.went_away,
+        went_away=asked.went_away(finished_s),
         degraded=bool(run.get("degraded")),
         returns=asked.returns,
         returns_admitted=asked.returns_admitted,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +16,10 @@ from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.scores import LaneScore, score
 
 LIVE = "live"
+NOT_SEEN = frozenset(
+    {"wasted-work", "wasted-calls", "amplification", "past-knee", "jain", "money-wasted", "others-kept"}
+)
+"""A goal about anything else is missed when there was nothing to measure, as in a play."""
 SEEN_FROM_OUTSIDE = "Measures of calls, work and money are not seen from outside; goals about them are left out."
 
 
@@ -41,6 +44,9 @@ def driven(
     if at_most_s is not None and at_most_s <= scenario.warm_up:
         cut = f"{at_most_s:g} s end before the first run is scored (warm_up: {scenario.warm_up:g})"
         raise ConfigError([f"{cut}; drive longer, or a short copy: --seconds"])
+    seen = tuple(goal for goal in scenario.goals if goal.measure not in NOT_SEEN)
+    if scenario.goals and not seen:
+        raise ConfigError([f"none of the goals of {scenario.name} can be seen from outside"])
     clock = RealClock()
     begun = clock.monotonic()
     played = live(
@@ -70,9 +76,6 @@ def driven(
         played.timeline,
         {},
     )
-    seen = tuple(goal for goal in scenario.goals if not math.isnan(entry.measures.get(goal.measure, math.nan)))
-    if scenario.goals and not seen:
-        raise ConfigError([f"none of the goals of {scenario.name} can be seen from outside"])
     sheet = sheet_of(scenario.model_copy(update={"goals": seen}))
     told = [f"Drove {url} in real time.", SEEN_FROM_OUTSIDE, *notes]
     if at_most_s is not None and at_most_s < scenario.seconds:

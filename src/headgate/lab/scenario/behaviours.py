@@ -20,6 +20,16 @@ def _short(given: object) -> object:
 _Short = BeforeValidator(_short)
 
 
+MOST_SUB_RUNS = 2_000
+"""That one run may have below it, all generations together: their calls are listed."""
+
+
+def _counted(fan: int, levels: int) -> None:
+    count = sum(fan**level for level in range(1, levels + 1))
+    if count > MOST_SUB_RUNS:
+        raise ValueError(f"fan {fan} over {levels} levels are {count} sub-runs; at most {MOST_SUB_RUNS}")
+
+
 class Looping(Settings):
     """It asks a model and calls a tool with the same arguments, again and again, whatever comes back. Nobody needs
     what it does."""
@@ -40,6 +50,11 @@ class Runaway(Settings):
     levels: Annotated[Whole, Field(ge=1, le=9)] = 7
     """Generations of sub-runs, if nobody ends it."""
 
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        _counted(self.fan, self.levels)
+        return self
+
 
 class Delegating(Settings):
     """It has a part of its work done by sub-runs, and needs all of them."""
@@ -47,6 +62,11 @@ class Delegating(Settings):
     part: Share
     fan: Annotated[Whole, Field(ge=1, le=10)] = 3
     levels: Annotated[Whole, Field(ge=1, le=9)] = 1
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        _counted(self.fan, self.levels)
+        return self
 
 
 class Growing(Settings):

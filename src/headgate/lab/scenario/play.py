@@ -231,16 +231,17 @@ def _fate(asked: Asked, born_ms: int) -> Fate:
             returns=asked.returns,
             refused_s=tuple(asked.refused_s),
         )
+    finished_s = None if run.finished_ms is None else (run.finished_ms - born_ms) / 1000
     return Fate(
         asked.wish,
         asked.tries,
         admitted=True,
         refusals=tuple(asked.refusals),
         succeeded=run.state is RunState.SUCCEEDED,
-        finished_s=None if run.finished_ms is None else (run.finished_ms - born_ms) / 1000,
+        finished_s=finished_s,
         started_s=None if run.started_ms is None else (run.started_ms - born_ms) / 1000,
         reason=str(run.reason),
-        went_away=asked.went_away,
+        went_away=asked.went_away(finished_s),
         degraded=run.degraded,
         returns=asked.returns,
         returns_admitted=asked.returns_admitted,

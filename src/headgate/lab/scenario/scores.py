@@ -204,6 +204,6 @@ def _money(scenario: Scenario, played: Played, scored: set[int], good: set[int])
     for effect in played.effects:
         price = scenario.dependencies[effect.dependency].price_per_1k
         if price is not None and effect.run in scored:
-            total += price * effect.spent_s
-            wasted += price * effect.spent_s * (effect.run not in good)
+            total += price * effect.billed
+            wasted += price * effect.billed * (effect.run not in good)
     return wasted, total

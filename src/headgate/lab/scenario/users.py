@@ -18,6 +18,8 @@ WORKFLOW = "agent"
 RUDE_EVERY_S = 1.0
 SOON_S = 0.5
 """What a polite client waits for at least, and how late after the told moment it asks again counts as on it."""
+CLOCK_S = 2e-3
+"""What moments of a store, in whole milliseconds, may be off."""
 BACKOFF_S = 1.0
 """A polite client that was told no moment comes back after this, then twice this, and so on, as SDKs do."""
 
@@ -47,9 +49,14 @@ class Asked:
     """… and was admitted."""
     run_id: str | None = None
     promise: Promise | None = None
-    went_away: bool = False
+    left_s: float | None = None
+    """When they went away, if they did."""
     run: RunRecord | None = None
     """The run as it ended."""
+
+    def went_away(self, finished_s: float | None) -> bool:
+        """Whether they left before the end of their run; who comes to collect it later has not."""
+        return self.left_s is not None and (finished_s is None or finished_s >= self.left_s - CLOCK_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ class Users:
     async def _leave(self, asked: Asked, desk: Desk, after_s: float) -> None:
         await asyncio.sleep(after_s)
         if asked.run is None and asked.run_id is not None:
-            asked.went_away = True
+            asked.left_s = self._clock.monotonic()
             await desk.leave(asked.run_id)
 
 

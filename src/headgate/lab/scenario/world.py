@@ -37,6 +37,13 @@ class Effect:
     spent_s: float = 0.0
     """Seconds of the dependency's work that went into it, also after its caller went away."""
     ended_s: float | None = None
+    tokens: int = 0
+    """Of a model, what it reads and writes."""
+
+    @property
+    def billed(self) -> int:
+        """Model tokens to pay for: of calls that were answered or abandoned at work. Refusals and errors are free."""
+        return self.tokens if self.status == 200 or (self.status == 499 and self.spent_s > 0) else 0
 
 
 class CallError(RuntimeError):
@@ -116,7 +123,9 @@ class World:
         return {name: looks / max(1, self.looks) for name, looks in self.crowded.items()}
 
     async def _make(self, call: Call, run: int, place: int) -> Answer:
-        effect = Effect(run, place, call.model, self._clock.monotonic())
+        effect = Effect(
+            run, place, call.model, self._clock.monotonic(), tokens=call.input_tokens + call.output_tokens
+        )
         self.effects.append(effect)
         begun = self._provider.begin(call)
         if isinstance(begun, Answer):

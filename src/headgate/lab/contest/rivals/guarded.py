@@ -124,8 +124,12 @@ class Guarded:
         if self.line is not None:
             await self.line.turn(self.line.join(rank))
         try:
-            if rules.pacer is not None and (wait_s := rules.pacer.wait_s(self._clock.monotonic())) > 0:
-                await asyncio.sleep(wait_s)
+            if rules.pacer is not None:
+                wait_s = rules.pacer.wait_s(self._clock.monotonic(), until_s)
+                if wait_s is None:
+                    raise NoPlace("rate_limited")
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
             return await self._made(fn, args, check, until_s)
         finally:
             if self.line is not None:

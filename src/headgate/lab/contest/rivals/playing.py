@@ -113,7 +113,7 @@ def _fate(asked: Asked, records: dict[str, Record]) -> Fate:
         finished_s=record.finished_s,
         started_s=record.started_s,
         reason=record.reason,
-        went_away=asked.went_away,
+        went_away=asked.went_away(record.finished_s),
         admitted_s=record.admitted_s,
         refused_s=tuple(asked.refused_s),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from headgate.model.outcome import Outcome
@@ -155,14 +156,18 @@ class RequestShare:
 
 
 class Pacer:
-    """A token bucket for a declared rate: calls go out ``per_s``, up to ``burst`` at once; the others wait."""
+    """A token bucket for a declared rate: calls go out ``per_s``, up to ``burst`` at once; the others wait. Who could
+    not go in time takes no place, as with ``Limiter.Wait`` of Go's ``x/time/rate``."""
 
     def __init__(self, per_s: float, *, burst: float) -> None:
         self._step_s = 1 / per_s
         self._burst_s = (burst - 1) / per_s
         self._next_at = 0.0
 
-    def wait_s(self, now: float) -> float:
-        """Take a place; how long to wait for it."""
-        self._next_at = max(self._next_at, now - self._burst_s) + self._step_s
-        return max(0.0, self._next_at - self._step_s - now)
+    def wait_s(self, now: float, until_s: float = math.inf) -> float | None:
+        """Take a place; how long to wait for it, or ``None`` if it would come after ``until_s``."""
+        turn = max(self._next_at, now - self._burst_s)
+        if turn > until_s:
+            return None
+        self._next_at = turn + self._step_s
+        return max(0.0, turn - now)
