@@ -143,12 +143,15 @@ def test_a_drained_fleet_refuses_but_stays_reachable() -> None:
         assert [one["sets"] for one in state.json()["controls"]] == ["drained, nothing new comes in"]
         refused = await service.submit()
         assert (refused.status_code, refused.json()["reason"], refused.json()["scope"]) == (503, "draining", "fleet")
+        assert refused.json()["title"] == "Nothing new is taken in"
         assert refused.headers["retry-after"] == "60"
         ready = await service.get("/readyz")
         assert (ready.status_code, ready.json()) == (200, {"status": "drained"})
         await service.http.put("/v1/controls/fleet", json={"pause": False, "reason": "done"})
         assert (await service.submit()).status_code == 202
         assert (await service.get("/readyz")).json() == {"status": "ready"}
+        again = await service.http.put("/v1/controls/fleet", json={"pause": False, "reason": "done"})
+        assert (again.status_code, again.json()["detail"]) == (404, "the fleet is not drained")
 
     with_service(act)
 

@@ -50,7 +50,7 @@ _TITLE = {
     Reason.OVER_BUDGET: "A budget is used up",
     Reason.SHED: "Refused under pressure",
     Reason.BREAKER_OPEN: "A dependency is down",
-    Reason.DRAINING: "Shutting down",
+    Reason.DRAINING: "Nothing new is taken in",
     Reason.PAUSED: "Paused",
     Reason.STORE_UNAVAILABLE: "The store takes no writes now",
     Reason.DEADLINE_UNREACHABLE: "The deadline cannot be met",

@@ -13,7 +13,7 @@ from headgate.config.units import Rate, parse_duration, parse_rate, parse_share
 from headgate.controls.declared import declared_words
 from headgate.errors import InvalidRequest
 from headgate.gate import Gate
-from headgate.model.control import Control, ControlKind
+from headgate.model.control import FLEET, Control, ControlKind
 from headgate.model.reason import Reason
 from headgate.server.answers import ProblemError, as_response, json_answer, problem
 from headgate.server.auth import Right
@@ -79,7 +79,10 @@ class ControlRoutes:
             kinds = [ControlKind.PAUSE]
             resumed = await gate.controls.drop(gate.store, target, kinds, by=caller.label, reason=wish.reason)
             if not resumed and not wish.controls:
-                raise ProblemError(problem(404, Reason.NOT_FOUND, f"nobody has paused {target[:100]!r} by hand"))
+                words = (
+                    "the fleet is not drained" if target == FLEET else f"nobody has paused {target[:100]!r} by hand"
+                )
+                raise ProblemError(problem(404, Reason.NOT_FOUND, words))
         return self._state(target)
 
     async def reset(self, request: Request, target: str, wanted: Annotated[ResetQuery, Query()]) -> Response:
