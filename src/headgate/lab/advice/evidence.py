@@ -12,6 +12,7 @@ from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import BIN_S, ResourceFacts
 from headgate.lab.scenario.scores import LaneScore
 from headgate.lab.scenario.timeline import Timeline
+from headgate.lab.scenario.world import spells_of
 from headgate.lab.weather import Spell, weather_at
 
 
@@ -27,10 +28,7 @@ class Evidence:
 
     @cached_property
     def _spells(self) -> list[Spell]:
-        return [
-            Spell(one.since, one.until, one.capacity, one.slow, one.errors, tuple(one.on), one.fault, one.stalled)
-            for one in self.scenario.troubles
-        ]
+        return spells_of(self.scenario)
 
     @property
     def guarded(self) -> Iterator[tuple[str, str, ResourceSettings, ResourceFacts]]:
