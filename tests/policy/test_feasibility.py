@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headgate.policy.calibration import Spread
 from headgate.policy.eta import WORKERS, Ahead, Line, Prospect, Spreads
-from headgate.policy.feasibility import WAITING_TAKES, Fit, Wish, judge
+from headgate.policy.feasibility import WAITING_TAKES, Fit, Wish, judge, tightness
 
 PLAIN = Spreads(Spread(1.0, 2.0), Spread(1.0, 2.0))
 PROSPECT = Prospect(10.0, 4, (Line(WORKERS, 10.0, 4.0, 4.0),), PLAIN, PLAIN)
@@ -45,3 +45,12 @@ def test_an_unknown_cheaper_path_needs_time_as_well() -> None:
     saves_s = told.finish_p50_s - 5.0
     assert judge(replace(hurried, left_s=(saves_s - 0.1) / WAITING_TAKES), waiting(20)).fit is Fit.LATE
     assert judge(replace(hurried, left_s=(saves_s + 0.1) / WAITING_TAKES), waiting(20)).fit is Fit.DEGRADED
+
+
+def test_tightness_is_the_part_of_its_waiting_time_that_a_run_needs() -> None:
+    room_s = WAITING_TAKES * 40 - 10
+    assert tightness(wish(40.0), 8.0) == 0.0
+    assert tightness(wish(40.0), 10 + room_s / 2) == 0.5
+    assert tightness(wish(40.0), 100.0) == 1.0
+    assert tightness(wish(12.0), 11.0) is None  # it can afford no wait at all: no sign of an overload
+    assert tightness(replace(wish(1.0), left_s=None), 5.0) is None

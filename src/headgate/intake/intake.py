@@ -33,7 +33,7 @@ from headgate.model.ids import is_uuid, uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
 from headgate.observe.bus import EventBus
-from headgate.policy.feasibility import Wish
+from headgate.policy.feasibility import Wish, tightness
 from headgate.policy.pause import NOTHING_HELD
 from headgate.policy.run_cost import estimated
 from headgate.policy.run_order import sorted_by
@@ -110,6 +110,8 @@ class Intake:
         if early is not None:  # but a caller whose answer was lost must hear that its run was taken in before
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)
+        if wish is not None:
+            self._note_lateness(wanted.workflow, rules.lane, wish, answer, now_ms)
         if isinstance(answer, Refusal):
             return self._refused(wanted, rules, answer, wish)
         return self._admitted(rules, answer)
@@ -153,6 +155,14 @@ class Intake:
         if run.state is RunState.QUEUED:
             position = await self._store.runs.position(run, ahead_of=ahead)
         return self._standing(Admission(run, created=False, position=position), ahead)
+
+    def _note_lateness(self, workflow: str, lane: str, wish: Wish, answer: Admission | Refusal, now_ms: int) -> None:
+        if isinstance(answer, Refusal):
+            tight = 1.0 if answer.reason is Reason.TOO_LATE else None
+        else:
+            tight = None if answer.finish_ms is None else tightness(wish, answer.finish_ms / 1000)
+        if tight is not None:
+            self._outlook.lateness.note(workflow, lane, tight, now_ms=now_ms)
 
     def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
         if self.draining:

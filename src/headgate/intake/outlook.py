@@ -21,6 +21,7 @@ from headgate.intake.estimates import Estimates
 from headgate.intake.forecast import Forecaster
 from headgate.intake.holdback import Holdback
 from headgate.intake.in_force import NOTHING, InForce
+from headgate.intake.lateness import Lateness
 from headgate.intake.people import PeopleOutlook
 from headgate.intake.queue_pressure import QueuePressure
 from headgate.intake.shedding import Shedder, overload
@@ -73,6 +74,7 @@ class Outlook:
         self.in_force: InForce = NOTHING
         self.pressure = Pressure()
         self.queues = QueuePressure(settings)
+        self.lateness = Lateness()
         self.shedding = False
         self.shedder = Shedder(settings)
         self.holdback = Holdback()
@@ -200,10 +202,12 @@ class Outlook:
         return {lane: max(0, now_ms - since) / 1000 for lane, since in self.overview.oldest_ms.items()}
 
     def pressure_on(self, workflow: str) -> float:
-        """What presses on runs of a workflow, 0..1: the fleet's queues, age and memory, and its own queue."""
-        return max(self.pressure.intake, self.queues.own.get(workflow, 0.0))
+        """What presses on runs of a workflow, 0..1: the fleet's queues, age and memory, its own queue, and how little
+        time those who come in lately would have left."""
+        return max(self.pressure.intake, self.queues.own.get(workflow, 0.0), self.lateness.levels.get(workflow, 0.0))
 
     def _follow(self, now_ms: int) -> None:
+        self.lateness.look(now_ms)
         self.queues.follow(self._fills(), now_ms=now_ms, shed_at=self.settings.shed_at)
         sample = Pressure(
             now_ms,

@@ -89,6 +89,15 @@ def judge_idle(wish: Wish) -> Judged:
     return Judged(Fit.NEVER, judged.forecast, judged.over_s) if judged.fit is Fit.LATE else judged
 
 
+def tightness(wish: Wish, finish_s: float) -> float | None:
+    """How much (0..1) of the wait that it can afford a run would have, if it finished ``finish_s`` from now; ``None``
+    for a run without a deadline, or that can afford none."""
+    if wish.left_s is None:
+        return None
+    room_s = WAITING_TAKES * wish.left_s - wish.plain.path_s
+    return min(1.0, max(0.0, finish_s - wish.plain.path_s) / room_s) if room_s > 0 else None
+
+
 def _over_s(wish: Wish, told: Forecast, saved_s: float = 0.0) -> float:
     """Seconds by which it is too late; at most 0 when it fits. ``saved_s``: earlier than told."""
     over_s = _start_over_s(wish, told)
