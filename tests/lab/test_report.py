@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -267,7 +268,23 @@ def test_claims_are_told_as_missed_where_they_are(compared: Results) -> None:
     assert "| mean goodput ≥ 90.0 | **no** | 85.0 |" in text
     assert "| no scenario below 75.0 | yes | 80.0 in tell |" in text
     assert "| no other policy ahead in any scenario | **no** | fixed in other by 5.0 |" in text
-    assert "| within 3 points of perfect limits | yes | +1.0 points behind |" in text
+    behind = "+1.0 points behind on average, +2.0 in tell"
+    assert f"| within 3 points of perfect limits, on average | yes | {behind} |" in text
+    assert "more than 0.5 points, but for steady | **no** | ahead in all that are not lost |" in text
+
+
+def test_what_was_not_measured_is_not_met(compared: Results) -> None:
+    nothing = [replace(one, measures={**one.measures, "amplification": math.nan}) for one in compared.entries]
+    text = comparison(Results(nothing, compared.about))
+    assert "| amplification ≤ 1.2 | **no** |" in text
+
+
+def test_a_scenario_in_which_another_is_as_good_is_named(compared: Results) -> None:
+    same = [
+        replace(one, measures={**one.measures, "goodput": 0.8}) if one.policy == "fixed" else one
+        for one in compared.entries
+    ]
+    assert "| level with the best: tell |" in comparison(Results(same, compared.about))
 
 
 def test_every_number_is_there(compared: Results) -> None:
