@@ -315,3 +315,9 @@ def test_what_json_cannot_say_is_not_sent(kind: str, value: Any) -> None:
     with pytest.raises(InvalidRequest, match="cannot be sent as JSON"):
         either("submit", "triage", value)
     assert either.requests == []
+
+
+@pytest.mark.parametrize("key", ["hg_…", "", "hg_a\nb"])
+def test_what_is_no_api_key_is_told_at_once(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="api_key: is no API key"):
+        Client(api_key=key)

@@ -18,6 +18,7 @@ import headgate_pytest
 from headgate.cli.app import app
 from headgate.config.settings import GateSettings, ResourceSettings
 from headgate.gate import Gate
+from headgate.lab.contest.contestants import contestants
 from headgate.model.reason import Reason
 from headgate.observe.metrics import METRICS
 from headgate.server.app import build_app
@@ -198,3 +199,10 @@ def test_commands_in_the_pages_exist() -> None:
         told |= set(re.findall(r"`headgate (\w+)", text))
     assert {"init", "check", "serve", "worker", "submit", "runs", "run"} <= told
     assert sorted(told - set(command.commands)) == []
+
+
+def test_the_lab_page_names_every_policy() -> None:
+    page = (DOCS / "lab.md").read_text(encoding="utf-8")
+    for name in contestants():
+        short = name.removeprefix("headgate-without-")
+        assert f"`{short}`" in page, name

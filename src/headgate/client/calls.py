@@ -32,9 +32,15 @@ class Call:
 
 
 def connection_headers(api_key: str | None) -> dict[str, str]:
-    """Sent with every request."""
+    """Sent with every request.
+
+    Raises:
+        InvalidRequest: the key has a character that no API key has and no header can carry.
+    """
     headers = {"accept": "application/json", "user-agent": "headgate-client"}
     if api_key is not None:
+        if not (api_key.isascii() and api_key.isprintable()) or not api_key.strip():
+            raise InvalidRequest([("api_key", "is no API key: it has to be printable ASCII")])
         headers["authorization"] = f"Bearer {api_key}"
     return headers
 
