@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headgate.lab.scenario.bound import bound
+from headgate.lab.scenario.bound import BIN_S, BINS_AT_MOST, _bins, bound
 from headgate.lab.scenario.calls import PlannedCall
 from headgate.lab.scenario.description import Scenario, parse_scenario
 from headgate.lab.scenario.traffic import Wish
@@ -94,3 +94,10 @@ def test_answers_that_are_only_late_are_good() -> None:
         update={"troubles": tuple(one.model_copy(update={"fault": "hang"}) for one in scenario.troubles)}
     )
     assert bound(gone, asked(gone, [PlannedCall("desk")] * 5)).value == 0
+
+
+def test_a_long_day_is_cut_into_wider_bins() -> None:
+    assert _bins(600.0) == (61, BIN_S)
+    count, width_s = _bins(86_400.0)
+    assert count <= BINS_AT_MOST + 1
+    assert count * width_s >= 86_400

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from headgate.errors import ConfigError
 from headgate.lab.measures import measures_with
 from headgate.lab.scenario.calls import draw_plan
-from headgate.lab.scenario.description import Calls, Dependency, load_scenario, parse_scenario, shipped
+from headgate.lab.scenario.description import Calls, Dependency, Herd, load_scenario, parse_scenario, shipped
 from headgate.lab.scenario.scores import score
-from headgate.lab.scenario.traffic import runs_per_s
+from headgate.lab.scenario.traffic import runs_per_s, wishes
 
 STEADY = "name: mine\ntitle: Mine\nlike: six\nseconds: 60s\ntraffic: {load: 0.5}\n"
 
@@ -98,3 +99,11 @@ def test_a_world_of_models_alone_has_runs() -> None:
     models = {"large": Dependency(kind="model", parallel=4, most=8)}
     plan = draw_plan(Calls(least=4, most=4), models, Random(1))
     assert [call.dependency for call in plan] == ["large"] * 4
+
+
+@pytest.mark.parametrize("change", [{"load": 1e6}, {"herds": (Herd(at=1, runs=10_000_000),)}])
+def test_more_runs_than_can_be_kept_are_refused_before_they_are_drawn(change: dict[str, Any]) -> None:
+    steady = load_scenario("steady")
+    flood = steady.model_copy(update={"traffic": steady.traffic.model_copy(update=change)})
+    with pytest.raises(ConfigError, match="more than 500,000 runs"):
+        wishes(flood, 1)

@@ -12,7 +12,7 @@ scarcest ones: what holds for the work on two dependencies holds for any weighte
 still somewhat kind where several dependencies are short at once, and never too strict but for luck: noise and errors
 cost what they cost on average, and a call that breaks half way has used half its work. Kind as well: no call takes
 time of its own unless the whole run cannot be done before its deadline; runs may be cut into fractions; the degrade
-ladder is applied in full; times are rounded outwards to `BIN_S`.
+ladder is applied in full; times are rounded outwards to `BIN_S`, and to more where a play is longer than an hour.
 
 A model and its stand-ins are one dependency with all their capacities: a second of a stand-in is worth so many of
 the model, and each call costs what it costs where it is cheaper at that rate. This holds for every rate (it is the
@@ -33,6 +33,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 from headgate.lab.provider.physics import BURST_S
 from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan, PlannedCall
@@ -44,6 +45,8 @@ from headgate.lab.scenario.world import spells_of
 from headgate.lab.weather import Weather, next_change, weather_at
 
 BIN_S = 10.0
+BINS_AT_MOST = 360
+"""What is counted takes time with the cube of their number."""
 SIZE_CLASSES = 4
 """Into so many the runs of a bin are put while the tightest limit is looked for."""
 RATES = 3
@@ -92,7 +95,7 @@ def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     cheap = [replace(wish, plan=_cheapest(scenario, wish)) for wish in wanted]
     able = [_alone_s(scenario, wish) <= wish.deadline_s for wish in cheap]
     most = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values())
-    bins = math.ceil(most / BIN_S) + 1
+    bins = _bins(most)
 
     def worth(limit: _Limit, classes: int | None = SIZE_CLASSES) -> float:
         amounts = _amounts(scenario, cheap, able, limit.uses, bins, classes)
@@ -158,8 +161,21 @@ class _Limit:
     """What any stretch of time may hold beyond its room: an allowance saved up before."""
 
 
-def _limit(name: str, uses: Use, capacity: Capacity, bins: int, at_once: float = 0.0) -> _Limit:
-    room = [capacity(place * BIN_S, (place + 1) * BIN_S) for place in range(bins)]
+class _Bins(NamedTuple):
+    """Into which time is cut."""
+
+    number: int
+    width_s: float
+
+
+def _bins(most_s: float) -> _Bins:
+    width_s = max(BIN_S, most_s / BINS_AT_MOST)
+    return _Bins(math.ceil(most_s / width_s) + 1, width_s)
+
+
+def _limit(name: str, uses: Use, capacity: Capacity, bins: _Bins, at_once: float = 0.0) -> _Limit:
+    width_s = bins.width_s
+    room = [capacity(place * width_s, (place + 1) * width_s) for place in range(bins.number)]
     return _Limit(name, uses, room, at_once)
 
 
@@ -182,7 +198,7 @@ def _by_lane(amount: _Amount) -> object:
     return (amount.rank, amount.work / amount.runs)
 
 
-def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: int) -> list[_Limit]:
+def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: _Bins) -> list[_Limit]:
     """Every limit of the world."""
     found: list[_Limit] = []
     for name, one in scenario.dependencies.items():
@@ -235,7 +251,7 @@ def _sum_of(capacities: Sequence[Capacity]) -> Capacity:
 
 
 def _rates(
-    calls: Calls, one: Dependency, stand_in: Dependency, ours: Capacity, theirs: Capacity, bins: int
+    calls: Calls, one: Dependency, stand_in: Dependency, ours: Capacity, theirs: Capacity, bins: _Bins
 ) -> tuple[float, ...]:
     """Seconds of ``one`` that a second of its stand-in is worth: for the call for which it is best, on average, and
     when the calls for which it is best are its own and both are equally full."""
@@ -243,7 +259,7 @@ def _rates(
     if not pairs:
         return (0.0,) * RATES
     pairs.sort(key=lambda pair: -pair[0] / pair[1])
-    here, there = ours(0, bins * BIN_S), theirs(0, bins * BIN_S)
+    here, there = ours(0, bins.number * bins.width_s), theirs(0, bins.number * bins.width_s)
     left, taken, balanced = sum(a for a, _ in pairs), 0.0, 0.0
     mean = left / sum(b for _, b in pairs)
     for a, b in pairs:
@@ -312,18 +328,19 @@ def _alone_s(scenario: Scenario, wish: Wish) -> float:
 
 
 def _amounts(
-    scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: int, classes: int | None
+    scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: _Bins, classes: int | None
 ) -> list[_Amount]:
     """Runs that begin in the same bin, in so many classes of size; ``None``: each by itself."""
     groups: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for index, wish in enumerate(wishes):
         if able[index]:
-            groups.setdefault((wish.lane, int(wish.at_s / BIN_S)), []).append((uses(index), wish.value))
+            groups.setdefault((wish.lane, int(wish.at_s / bins.width_s)), []).append((uses(index), wish.value))
     ranks = {lane: rank for rank, lane in enumerate(scenario.lanes)}
     found: list[_Amount] = []
     for (lane, first), members in groups.items():
         members.sort()
-        last = min(bins - 1, int(((first + 1) * BIN_S + scenario.lanes[lane].deadline) / BIN_S))
+        ends_s = (first + 1) * bins.width_s + scenario.lanes[lane].deadline
+        last = min(bins.number - 1, int(ends_s / bins.width_s))
         size = 1 if classes is None else math.ceil(len(members) / classes)
         for begin in range(0, len(members), size):
             some = members[begin : begin + size]

@@ -13,6 +13,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from headgate.errors import ConfigError
 from headgate.lab.scenario.behaviours import WORTHLESS
 from headgate.lab.scenario.calls import Plan, PlannedCall, draw_plan
 from headgate.lab.scenario.description import Dependency, Scenario
@@ -20,6 +21,8 @@ from headgate.lab.scenario.oddities import behaved, drawn_behaviour, needed
 from headgate.lab.trace import Arrival, Phase, Request, load_trace, replay
 
 SAMPLED_RUNS = 2000
+WISHES_AT_MOST = 500_000
+"""All of them are drawn beforehand, and kept."""
 TRACE_FROM_S = 600.0
 LEAST_RATE = 1e-3
 """Runs per second that a trace is played at where a scenario asks for none."""
@@ -57,15 +60,29 @@ class Wish:
 
 
 def wishes(scenario: Scenario, seed: int, *, without: Sequence[str] = ()) -> list[Wish]:
-    """All wishes in order of time. ``without``: tenants that stay away."""
+    """All wishes in order of time. ``without``: tenants that stay away.
+
+    Raises:
+        ConfigError: they would be more than `WISHES_AT_MOST`.
+    """
+    expected = scenario.traffic.load * runs_per_s(scenario) * scenario.seconds
+    expected += sum(herd.runs for herd in scenario.traffic.herds)
+    _refuse_too_many(scenario, expected)
     drawn: list[Wish] = []
     streams = _trace_arrivals(scenario, seed) if scenario.traffic.shape == "trace" else _arrivals(scenario, seed)
     for tenant, moments in streams:
         if tenant not in without:
             drawing = _Drawing(scenario, seed, tenant)
             drawn += [drawing.wish(moment) for moment in moments]
+            _refuse_too_many(scenario, len(drawn))
     drawn.sort(key=lambda wish: (wish.at_s, wish.tenant))
     return [replace(wish, number=number) for number, wish in enumerate(drawn)]
+
+
+def _refuse_too_many(scenario: Scenario, runs: float) -> None:
+    if runs > WISHES_AT_MOST:
+        hint = "make seconds, load, changes or herds smaller"
+        raise ConfigError([f"{scenario.name}: these are more than {WISHES_AT_MOST:,} runs; {hint}"])
 
 
 def parts(scenario: Scenario) -> dict[str, float]:
