@@ -341,3 +341,12 @@ def test_goals_that_nobody_sees_from_outside_are_told_before_anything_is_driven(
     scenario = SCENARIO.model_copy(update={"goals": (Goal(measure="amplification", at_most=1.2),)})
     with pytest.raises(ConfigError, match="can be seen from outside"):
         driven(scenario, "http://127.0.0.1:9", seed=1, workflow="agent")
+
+
+def test_one_of_something_is_told_as_one(compared: Results) -> None:
+    one = Results(
+        [entry for entry in compared.entries if entry.scenario == "tell" and entry.policy == "headgate"],
+        About({"tell": compared.about.sheets["tell"]}, {"headgate": "headgate"}, (1,)),
+    )
+    assert "<p>1 scenario, 1 policy, 1 seed" in page(one)
+    assert "<p>2 scenarios, 5 policies, 2 seeds" in page(compared)

@@ -19,7 +19,13 @@ def page(results: Results) -> str:
     """The whole page."""
     style = (files("headgate.lab.report") / "page.css").read_text(encoding="utf-8")
     about = results.about
-    seeds = f"{len(about.seeds)} {'seed' if len(about.seeds) == 1 else 'seeds'}"
+    played = ", ".join(
+        (
+            _many(len(results.scenarios), "scenario"),
+            _many(len(results.policies()), "policy", "policies"),
+            _many(len(about.seeds), "seed"),
+        )
+    )
     minutes = sum(entry.real_s for entry in results.entries) / 60
     took = f"; the plays took {minutes:.0f} min, added up" if minutes >= 1 else ""
     contents = "".join(
@@ -32,9 +38,8 @@ def page(results: Results) -> str:
         '<meta name="color-scheme" content="light dark">'
         f"<title>headgate lab report</title><style>{style}</style></head><body>"
         '<a class="skip" href="#main">Skip to the results</a>'
-        f"<header><h1>headgate lab report</h1><p>{len(results.scenarios)} scenarios, "
-        f"{len(results.policies())} policies, {seeds}{took}. Numbers are means over the seeds ± one standard "
-        f"deviation.</p>{notes}</header>"
+        f"<header><h1>headgate lab report</h1><p>{played}{took}. Numbers are means over the seeds ± one "
+        f"standard deviation.</p>{notes}</header>"
         f'<nav aria-label="Scenarios"><ol>{contents}</ol></nav><main id="main">{_overview(results)}'
         f"{''.join(_scenario(results, sheet) for sheet in results.scenarios)}</main>"
         f"<footer>{_words()}</footer></body></html>\n"
@@ -165,6 +170,10 @@ def _table(caption: str, heads: list[str], rows: list[Row]) -> str:
         f'<caption>{escape(caption)}</caption><thead><tr><th scope="col">policy</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _many(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def _code(text: str) -> str:
