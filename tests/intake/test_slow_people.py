@@ -85,3 +85,40 @@ def test_a_full_queue_of_people_closes_the_door(tmp_path: Path) -> None:
                 await gate.submit("draft")
 
     run_virtual(main)
+
+
+def test_a_full_queue_refuses_no_more_than_will_ask(tmp_path: Path) -> None:
+    """Three runs in four need nobody; they were refused with the others."""
+
+    async def main(clock: LoopClock) -> int:
+        gate = Gate(parse_settings(FILE.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any, asks: bool) -> Any:
+            return await run.approval("replies", "send it?") if asks else None
+
+        async def answer() -> None:
+            for one in await gate.store.approvals.waiting(queue="replies", tenant=None, limit=50):
+                await gate.store.approvals.decide(
+                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+                )
+
+        async with gate:
+            for nth in range(40):
+                await gate.submit("draft", nth % 4 == 0)
+                await asyncio.sleep(1.0)
+                await answer()
+            await asyncio.sleep(5.0)
+            for _ in range(20):
+                await gate.submit("draft", True)
+            await asyncio.sleep(2.0)
+            refused = 0
+            for _ in range(200):
+                try:
+                    await gate.submit("draft", False)
+                except Rejected:
+                    refused += 1
+                await asyncio.sleep(0.1)
+            return refused
+
+    assert 20 <= run_virtual(main) <= 80

@@ -44,3 +44,11 @@ def test_the_share_stays_in_bounds_and_memory_is_small(waiting: list[int], depth
     assert 0.0 <= share <= 1.0
     assert (share == 1.0) == (waiting[-1] >= depth)
     assert len(trend.marks) <= 14
+
+
+def test_only_as_many_are_refused_as_will_ask() -> None:
+    full = _seen(0, 20)
+    assert refused_share(full, depth=20, asks=0.4) == 0.4
+    assert refused_share(full, depth=20, asks=3.0) == 1.0
+    assert refused_share(full, depth=20, asks=0.0) == 0.1  # what is learned may be too little
+    assert refused_share(_seen(0, 15), depth=20, asks=0.4) == 0.2

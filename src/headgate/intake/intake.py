@@ -185,7 +185,8 @@ class Intake:
                 retry_after_ms=self._jitter(DRAIN_RETRY_MS),
                 unit="content-bytes",
             )
-        if rules.workflow.asks and (behind := self._outlook.people.refusal(rules.workflow.asks)) is not None:
+        outlook, asks = self._outlook, rules.workflow.asks
+        if asks and (behind := outlook.people.refusal(asks, outlook.estimates.profile(wanted.workflow))) is not None:
             wait_ms = self._outlook.come_back_ms(behind.scope, self._outlook.people.rate(behind.scope))
             return replace(behind, retry_after_ms=wait_ms)
         spawned = wanted.spawn is not None

@@ -9,6 +9,7 @@ from headgate.config.settings import GateSettings
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.policy import people
+from headgate.policy.cost_profile import LEAST_ENDS, Profile, mean_answers
 from headgate.policy.people import Trend
 from headgate.store.protocols import Store
 
@@ -36,11 +37,15 @@ class PeopleOutlook:
             before = self._trends.get(name, Trend())
             self._trends[name] = people.follow(before, waiting=waiting, oldest_ms=oldest_ms, now_ms=now_ms)
 
-    def refusal(self, queues: Sequence[str]) -> Refusal | None:
-        """The refusal of a run that will ask these queues; ``None``: it may come in, as far as people go."""
+    def refusal(self, queues: Sequence[str], profile: Profile | None = None) -> Refusal | None:
+        """The refusal of a run that may ask these queues; ``None``: it may come in, as far as people go. ``profile``:
+        of runs like it, which tells how often they ask."""
         for name in queues:
             depth, trend = self._settings.approvals[name].depth, self._trends.get(name)
-            if trend is not None and self._rng.random() < people.refused_share(trend, depth=depth):
+            if trend is None:
+                continue
+            asks = 1.0 if profile is None or profile.ends < LEAST_ENDS else mean_answers(profile).get(name, 0.0)
+            if self._rng.random() < people.refused_share(trend, depth=depth, asks=asks):
                 words = "is full" if trend.waiting >= depth else "fills faster than people answer"
                 return Refusal(
                     Reason.SHED,
