@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.model.cost import ResourceUse, RunSample
+from headgate.model.cost import ASKED, ResourceUse, RunSample
 from headgate.policy import cost_profile
 from headgate.policy.cost_profile import (
     CLASSES,
@@ -139,3 +139,10 @@ def test_runs_that_failed_do_not_move_the_mean() -> None:
     good = RunSample("agent", 10, per_resource={"large": ResourceUse(answers=3)})
     bad = RunSample("agent", 10, whole=False, per_resource={"large": ResourceUse(answers=30)})
     assert mean_answers(fold(None, [good, bad, bad]))["large"] == 3
+
+
+def test_questions_to_people_are_no_calls_on_a_resource_of_that_name() -> None:
+    use = {"desk": ResourceUse(calls=2, answers=2), f"{ASKED}desk": ResourceUse(answers=1)}
+    profile = fold(None, [RunSample("agent", 10, per_resource=use)] * 8)
+    assert set(cost_profile.uses(profile, high=True)) == {"desk"}
+    assert mean_answers(profile) == {"desk": 2.0, f"{ASKED}desk": 1.0}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from headgate.config.settings import GateSettings
+from headgate.model.cost import ASKED
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.policy import people
@@ -44,7 +45,9 @@ class PeopleOutlook:
             depth, trend = self._settings.approvals[name].depth, self._trends.get(name)
             if trend is None:
                 continue
-            asks = 1.0 if profile is None or profile.ends < LEAST_ENDS else mean_answers(profile).get(name, 0.0)
+            asks = (
+                1.0 if profile is None or profile.ends < LEAST_ENDS else mean_answers(profile).get(ASKED + name, 0.0)
+            )
             if self._rng.random() < people.refused_share(trend, depth=depth, asks=asks):
                 words = "is full" if trend.waiting >= depth else "fills faster than people answer"
                 return Refusal(

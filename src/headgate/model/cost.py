@@ -23,6 +23,11 @@ class ResourceUse:
     """Calls that it answered well, each counted once however often it was tried."""
 
 
+ASKED = "approval:"
+"""Before the name of a queue of people, where questions to it are counted beside the calls on resources: a queue may
+be called like a resource."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSample:
     """What one run took over all its attempts, when it ended."""

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from headgate.model.cost import ResourceUse, RunSample
+from headgate.model.cost import ASKED, ResourceUse, RunSample
 
 LEAST_ENDS = 8
 """A size class speaks for itself from so many runs on; before, the whole workflow speaks for it."""
@@ -112,15 +112,16 @@ def quantile(profile: Profile, name: str, *, high: bool) -> float:
 
 
 def uses(profile: Profile, *, high: bool) -> dict[str, ResourceUse]:
-    """The same of every resource."""
+    """The same of every resource; people are none."""
     return {
         resource: ResourceUse(*(_value(name, parts.get(name), high=high) for name in _OF_RESOURCE))
         for resource, parts in profile.resources.items()
+        if not resource.startswith(ASKED)
     }
 
 
 def mean_answers(profile: Profile) -> dict[str, float]:
-    """Calls that each resource answers for one run, on average."""
+    """Calls that each resource, and questions that each queue of people (`ASKED`), answers for one run on average."""
     return {name: parts["answers"].mean for name, parts in profile.resources.items() if "answers" in parts}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from headgate.config.settings import ApprovalSettings, GateSettings
 from headgate.errors import ApprovalDenied, Overloaded, UnknownResource
 from headgate.model.canonical import decode, encode
+from headgate.model.cost import ASKED
 from headgate.model.decision import Refusal
 from headgate.model.ids import uuid7
 from headgate.runs.attempt import AttemptStopped, Stop
@@ -107,7 +108,7 @@ async def _decided(answer: Approval, place: Place, progress: Progress) -> dict[s
         words = NOBODY if answer.state == "expired" else f"denied by {answer.decided_by}"
         raise ApprovalDenied(answer.queue, reason=words if answer.note is None else f"{words}: {answer.note}")
     now_ms = progress.equipment.clock.now_ms()
-    progress.attempt.note_use(answer.queue, calls=0, busy_s=0.0, model_tokens=0)
+    progress.attempt.note_use(ASKED + answer.queue, calls=0, busy_s=0.0, model_tokens=0)
     progress.journal.choose(place, encode(given), now_ms, degraded=None)
     await progress.journal.write_choices()
     return given

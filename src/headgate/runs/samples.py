@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from headgate.clock import Clock
 from headgate.errors import StoreError
-from headgate.model.cost import ResourceUse, RunSample
+from headgate.model.cost import ASKED, ResourceUse, RunSample
 from headgate.observe.bus import EventBus
+from headgate.runs.approvals import FUNCTION
 from headgate.runs.attempt import Attempt
 from headgate.store.profile_protocols import Profiles
 
@@ -84,8 +85,10 @@ def _uses(attempt: Attempt) -> Mapping[str, ResourceUse]:
     found = dict(attempt.uses)
     for step in attempt.claim.steps:
         if step.started_ms >= attempt.run.submitted_ms:  # older ones are another run's, which this one replays
-            use = found.get(step.resource, ResourceUse())
-            found[step.resource] = ResourceUse(
+            asked = step.function == FUNCTION and not step.tries  # nobody calls people
+            name = ASKED + step.resource if asked else step.resource
+            use = found.get(name, ResourceUse())
+            found[name] = ResourceUse(
                 use.calls + step.tries,
                 use.busy_s + step.ran_ms / 1000,
                 use.model_tokens + step.model_tokens,
