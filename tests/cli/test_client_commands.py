@@ -17,6 +17,10 @@ from headgate.cli.app import run
 from headgate.client import Client
 from headgate.config.load import parse_settings
 from headgate.gate import Gate
+from headgate.intake.own_ceilings import beyond
+from headgate.model.cost import CostHint
+from headgate.policy.run_budget import Ceiling
+from headgate.server.answers import refused
 
 ID = "01a1fa59-0ded-788d-bd03-6f2f9932ce95"
 SUMMARY: dict[str, Any] = {
@@ -118,6 +122,20 @@ def test_what_a_run_will_take_is_sent(serve: Serve) -> None:
     seen = serve({"POST /v1/runs": (202, ACCEPTED)})
     assert run(["submit", "triage", "1", "--cost", "model_tokens=12k", "--cost", "money=0.3"]) == 0
     assert json.loads(seen[0].content)["cost"] == {"model_tokens": 12000, "money": 0.3}
+
+
+def test_what_states_more_than_one_run_may_use_is_not_worth_a_retry(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = beyond("triage", Ceiling(calls=20), CostHint(calls=30))
+    assert refusal is not None
+    answer = refused(refusal)
+    seen = serve({"POST /v1/runs": (answer.status, answer.body.decode())})
+    assert run(["submit", "triage", "1", "--cost", "calls=30"]) == 1
+    assert len(seen) == 1
+    (words,) = capsys.readouterr().err.splitlines()
+    assert words.startswith("headgate: it states 30 calls, and one run of triage may use 20")
+    assert words.endswith("(HTTP 422)")
 
 
 @pytest.mark.parametrize(

@@ -207,3 +207,18 @@ def test_a_chunked_body_is_cut_off_at_the_limit() -> None:
         assert sent <= service.gate.settings.server.max_body + 2 * 65536
 
     with_service(act)
+
+
+def test_what_states_more_than_one_run_may_use_is_refused_for_good() -> None:
+    async def act(service: Service) -> None:
+        most = service.gate.settings.workflows["triage"].budget.calls
+        response = await service.submit(cost={"calls": most + 1})
+        body = _problem(response, 422, "never_fits")
+        assert (body["scope"], body["limit"], body["unit"]) == ("workflow:triage", most, "calls")
+        assert f"states {most + 1} calls" in body["detail"]
+        assert "retry_after_ms" not in body
+        assert "retry-after" not in response.headers
+        assert response.headers["x-should-retry"] == "false"
+        assert (await service.submit(cost={"calls": most})).status_code == 202
+
+    with_service(act)

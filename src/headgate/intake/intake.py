@@ -1,7 +1,8 @@
 """The door: turns a submission into an offer to the store, and the store's answer into an honest one.
 
-Order, cheapest first: is the request well-formed; is this process taking anything; is the lane being shed or
-memory spent; then one transaction in the store checks every bound and rate and writes the run, or nothing.
+Order, cheapest first: is the request well-formed and within what one run may use; is this process taking anything;
+is the lane being shed or memory spent; then one transaction in the store checks every bound and rate and writes the
+run, or nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
+from headgate.intake.own_ceilings import beyond
 from headgate.intake.places import Places
 from headgate.intake.replays import Pace
 from headgate.intake.standing import Times, times
@@ -165,6 +167,9 @@ class Intake:
             self._outlook.lateness.note(workflow, lane, tight, now_ms=now_ms)
 
     def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
+        too_much = beyond(wanted.workflow, wanted.grant or rules.workflow.budget.ceiling, wanted.cost)
+        if too_much is not None:  # before all that a later try could get past
+            return too_much
         if self.draining:
             return Refusal(
                 Reason.DRAINING, "server", "this server is shutting down", retry_after_ms=self._jitter(DRAIN_RETRY_MS)
