@@ -45,6 +45,10 @@ async def tracks_keep_their_latest_samples(ground: Ground) -> None:
     [changed] = await ground.store.reports.tracks(after=seen)
     assert changed.name == "x"
     assert changed.samples == tuple((float(n), 0.0) for n in range(WINDOW))
+    for latest in ((0.25, 1.0), (0.1234, -2.0)):
+        await ground.store.reports.learn([TrackSample("x", latest)], now_ms=NOW + 2)
+    [slid] = await ground.store.reports.tracks(after=changed.revision)
+    assert slid.samples == (*changed.samples[2:], (0.25, 1.0), (0.1234, -2.0))
 
 
 async def a_run_is_told_its_times_with_the_runs_ahead_of_it(ground: Ground) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import lru_cache
+from operator import attrgetter
 
 from headgate.model.resource_report import KnownTrack, OwnerReport, ResourceReport, TrackSample
 from headgate.policy.calibration import WINDOW
@@ -12,6 +14,10 @@ from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.transaction import Reading, Transaction
 
 TRACKS_AT_MOST = 5000
+TEXTS_REMEMBERED = 256
+"""Stored tracks whose numbers are remembered: what a process has written is read back by it within a second."""
+
+_numbers_of = attrgetter(*(field.name for field in fields(ResourceReport)))
 
 
 class SqliteReports:
@@ -22,7 +28,7 @@ class SqliteReports:
         self._reader = reader
 
     async def put(self, owner: str, resources: Sequence[ResourceReport], *, now_ms: int, until_ms: int) -> None:
-        text = json.dumps([dataclasses.astuple(one) for one in resources], separators=(",", ":"))
+        text = json.dumps([_numbers_of(one) for one in resources], separators=(",", ":"))
 
         def keep(tx: Transaction) -> None:
             tx.run("drop_reports_that_ended", now_ms)
@@ -66,13 +72,22 @@ def _learn(tx: Transaction, samples: Sequence[TrackSample], now_ms: int) -> None
     for name, new in by_name.items():
         row = tx.row("track", name)
         grown = grown or row is None
-        known = () if row is None else _samples(row[0])
         revision += 1
-        new_ones = [tuple(round(number, 4) for number in one) for one in new]  # the known ones are rounded already
-        text = json.dumps((*known, *new_ones)[-WINDOW:], separators=(",", ":"))
-        tx.run("keep_track", name, revision, now_ms, text)
+        tx.run("keep_track", name, revision, now_ms, _with("[]" if row is None else row[0], new))
     if grown:
         tx.run("drop_stalest_tracks", TRACKS_AT_MOST)
+
+
+def _with(text: str, new: Sequence[tuple[float, ...]]) -> str:
+    """A stored track with new samples. Its text is only cut at the beginning: to write all numbers anew takes most of
+    the time."""
+    kept = new[-WINDOW:]
+    added = json.dumps([[round(number, 4) for number in one] for one in kept], separators=(",", ":"))
+    known = len(_samples(text))
+    too_many = max(0, known + len(kept) - WINDOW)
+    if known == too_many:
+        return added
+    return f"[{text[1:-1].split('],', too_many)[-1]},{added[1:]}"
 
 
 def _report(owner: str, at_ms: int, text: str) -> OwnerReport | None:
@@ -82,6 +97,7 @@ def _report(owner: str, at_ms: int, text: str) -> OwnerReport | None:
         return None  # its owner writes it anew within seconds
 
 
+@lru_cache(TEXTS_REMEMBERED)
 def _samples(text: str) -> tuple[tuple[float, ...], ...]:
     """A stored track; a damaged one is learned anew."""
     try:
