@@ -130,6 +130,29 @@ def test_hot_statements_use_their_index(db: apsw.Connection, name: str, index: s
     assert any(index in line for line in plan), plan
 
 
+@pytest.mark.parametrize(
+    "name", ["delayed_runs_now_due", "runs_in_line", "least_virtual_in_line", "count_ahead_in_lane"]
+)
+def test_statements_on_partial_indexes_are_planned_once(db: apsw.Connection, name: str) -> None:
+    planned: list[int] = []
+
+    def ask(operation: int, *_: object) -> int:  # SQLite asks while it plans, and not when it carries out a plan
+        planned.append(operation)
+        return apsw.SQLITE_OK
+
+    sql = STATEMENTS[name]
+    count = max(int(number) for number in re.findall(r"\?(\d+)", sql))
+    db.authorizer = ask
+    try:
+        db.execute(sql, (1,) * count).fetchall()
+        assert planned
+        planned.clear()
+        db.execute(sql, (2,) * count).fetchall()
+    finally:
+        db.authorizer = None
+    assert not planned
+
+
 @pytest.mark.parametrize("name", sorted(NOT_HOT))
 def test_the_others_prepare(db: apsw.Connection, name: str) -> None:
     assert _plan(db, name) or STATEMENTS[name].startswith("DELETE"), "only emptying a table needs no plan"
