@@ -69,13 +69,13 @@ class LoopSettings(Settings):
     """When a run that repeats itself is warned, refused and stopped: how often the same happened."""
 
     warn: Annotated[Whole, Field(ge=2, le=10_000)] = 3
-    refuse: Annotated[Whole, Field(ge=2, le=10_000)] = 5
-    stop: Annotated[Whole, Field(ge=2, le=10_000)] = 8
+    refuse: Annotated[Whole, Field(ge=2, le=10_000)] = 4
+    stop: Annotated[Whole, Field(ge=2, le=10_000)] = 6
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.warn <= self.refuse <= self.stop:
-            raise ValueError("must be in the order warn, refuse, stop, for example {warn: 3, refuse: 5, stop: 8}")
+            raise ValueError("must be in the order warn, refuse, stop, for example {warn: 3, refuse: 4, stop: 6}")
         return self
 
 

@@ -52,8 +52,8 @@ class Thresholds:
     """How often, from which on; warn ≤ refuse ≤ stop."""
 
     warn: int = 3
-    refuse: int = 5
-    stop: int = 8
+    refuse: int = 4
+    stop: int = 6
 
 
 @dataclass(frozen=True, slots=True)
