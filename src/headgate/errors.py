@@ -70,7 +70,7 @@ class Overloaded(HeadgateError):
             "error": "overloaded",
             "executed": "unknown" if self.executed else False,
             "reason": self.reason,
-            "scope": _clipped(self.scope, 80),
+            "scope": _clipped(self.scope, 60),
             "retry_after_s": None if self.retry_after_s is None else round(self.retry_after_s, 3),
             "advice": _clipped(self.advice, 240) or _default_advice(self),
         }

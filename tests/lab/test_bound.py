@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from headgate.lab.scenario.bound import BIN_S, BINS_AT_MOST, _bins, bound
+from headgate.lab.scenario.bound import bound
 from headgate.lab.scenario.calls import PlannedCall
 from headgate.lab.scenario.description import Scenario, parse_scenario
+from headgate.lab.scenario.fluid import BIN_S, BINS_AT_MOST, cut_into_bins
 from headgate.lab.scenario.traffic import Wish
 
 WORLD = """
@@ -55,6 +56,15 @@ def test_of_runs_that_come_together_the_smallest_could_be_done() -> None:
     could = bound(scenario, wanted)
     assert 40 <= could.value <= 40 + 20 / 10  # times are rounded outwards, so that twenty seconds are left
     assert could.by_lane["standard"] == pytest.approx(could.value / 400)
+    # runs that cannot be told apart are 9.025 seconds each, and thirty seconds of them fit
+    assert could.sizes_unknown == pytest.approx(30 / 9.025, rel=0.01)
+    assert could.sizes_unknown < could.value
+
+
+def test_sizes_need_not_be_known_where_everything_fits() -> None:
+    scenario = world("desk: {kind: tool, parallel: 1, most: 9, takes: 1s, noise: 0}", headgate="tools: {desk: {}}")
+    could = bound(scenario, asked(scenario, [PlannedCall("desk", size=0.1), PlannedCall("desk", size=2.0)]))
+    assert could.value == could.sizes_unknown == 2
 
 
 def test_calls_go_where_they_are_cheap() -> None:
@@ -96,8 +106,8 @@ def test_answers_that_are_only_late_are_good() -> None:
     assert bound(gone, asked(gone, [PlannedCall("desk")] * 5)).value == 0
 
 
-def test_a_long_day_is_cut_into_wider_bins() -> None:
-    assert _bins(600.0) == (61, BIN_S)
-    count, width_s = _bins(86_400.0)
+def test_a_long_day_is_cut_into_widercut_into_bins() -> None:
+    assert cut_into_bins(600.0) == (61, BIN_S)
+    count, width_s = cut_into_bins(86_400.0)
     assert count <= BINS_AT_MOST + 1
     assert count * width_s >= 86_400

@@ -107,7 +107,9 @@ def test_order_by_lane_serves_the_valuable_first(plays: dict[str, Played]) -> No
 def test_no_limits_miss_the_goals_of_the_surge_with_outage() -> None:
     scenario = load_scenario("surge-outage")
     played = unlimited(scenario, seed=1)
-    all_of_it = Bound(sum(fate.wish.value for fate in played.fates), "", dict.fromkeys(scenario.lanes, 1.0))
+    all_of_it = Bound(
+        worth := sum(fate.wish.value for fate in played.fates), worth, "", dict.fromkeys(scenario.lanes, 1.0)
+    )
     measures = score(played, all_of_it).measures
     missed = {goal.measure for goal in scenario.goals if not goal.met(measures[goal.measure])}
     assert {"wasted-work", "accepted-late", "amplification"} <= missed

@@ -84,7 +84,7 @@ def test_goals_name_measures_that_exist() -> None:
     for name in shipped():
         scenario = load_scenario(name)
         nothing = Played(scenario, 1, [], [], dict.fromkeys(scenario.dependencies, 0.0), 0.0)
-        measured = score(nothing, Bound(1.0, "", dict.fromkeys(scenario.lanes, 1.0))).measures
+        measured = score(nothing, Bound(1.0, 1.0, "", dict.fromkeys(scenario.lanes, 1.0))).measures
         assert {goal.measure for goal in scenario.goals} <= set(measured)
         assert set(measures_with(scenario.lanes)) == set(measured)
 

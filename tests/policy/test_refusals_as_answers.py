@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headgate.errors import BudgetExhausted, LoopDetected, Overloaded
@@ -38,6 +38,7 @@ def test_a_run_without_budget_says_that_no_more_calls_are_of_use() -> None:
 
 
 @given(st.text(max_size=3000), st.text(max_size=3000))
+@example("\U00010000" * 50, "\U00010000" * 50)  # twelve characters of JSON each
 def test_what_a_model_reads_of_a_refusal_is_short_whatever_things_are_called(name: str, more: str) -> None:
     """Under 120 model tokens, at four characters each."""
     refusals = (

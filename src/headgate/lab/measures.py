@@ -36,6 +36,13 @@ class Measure:
 
 _ALL = (
     Measure("goodput", "goodput", "more", "share", "value of the runs finished on time, by the bound"),
+    Measure(
+        "goodput-sizes-unknown",
+        "goodput, sizes unknown",
+        "more",
+        "share",
+        "the same, by what could be if nobody knew beforehand how much work each run is",
+    ),
     Measure("accepted-late", "accepted, not on time", "less", "share", "accepted runs that missed their deadline"),
     Measure("missed-in-line", "missed in line", "less", "share", "of those, the ones that never began"),
     Measure("wasted-work", "wasted work", "less", "share", "work of dependencies for runs that were not on time"),

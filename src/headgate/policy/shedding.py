@@ -35,6 +35,8 @@ HOUR_MS = 3_600_000
 _RISE, _RISE_TIMES = 0.05, 4.0
 _FALL, _FALL_TIMES = 0.01, 5.0
 _CALM = 0.9
+_DUST = 1e-9
+"""A part of what is offered that is left over by rounding alone; it must not refuse a lane that offers nothing."""
 _MOVING = 0.01
 """A change of the overload between two moves that counts as one."""
 
@@ -73,7 +75,7 @@ def refused_parts(share: float, order: Sequence[str], offered: Mapping[str, floa
     left = share * total if total > 0 else share
     for lane in order:
         size = offered.get(lane, 0.0)
-        if left <= 0:
+        if left <= _DUST * total:
             parts[lane] = 0.0
         elif size <= left:
             parts[lane] = 1.0 if total > 0 else left

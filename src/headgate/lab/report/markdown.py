@@ -172,12 +172,13 @@ def _by_scenario(results: Results) -> str:
             (
                 f"{sheet.name}: {sheet.title}",
                 f"**{_percent(ours.mean)}** ± {100 * ours.deviation:.1f}",
+                _percent(results.measure(sheet.name, OURS, "goodput-sizes-unknown").mean),
                 f"{_percent(_of(results, sheet.name, best))} ({best})" if best else "–",
                 _percent(_of(results, sheet.name, PERFECT)),
                 f"{sum(one.met for one in verdicts)} of {len(verdicts)}",
             )
         )
-    return _table(("scenario", "headgate", "best other", "perfect limits", "goals met"), rows)
+    return _table(("scenario", "headgate", "sizes unknown", "best other", "perfect limits", "goals met"), rows)
 
 
 def _by_policy(results: Results) -> str:

@@ -1,11 +1,9 @@
 """What perfect knowledge could have done with a scenario: an upper bound that can be explained.
 
 Work is a fluid: a run may use a dependency at any moment between its arrival and its deadline, at any speed, in any
-order, and everybody knows all arrivals, values, capacities and troubles beforehand. What then limits a *single*
-dependency is plain: in every stretch of time it can do no more work than its capacity over that stretch, so the work
-that must be done inside the stretch has to fit. Runs are taken in order of value per second of work there (or lane
-by lane, for what the lanes could carry) and as much of each as still fits. Amounts that fit in this sense form a
-polymatroid, so that order is not a heuristic: it is the best there is.
+order, and everybody knows all arrivals, values, capacities and troubles beforehand. What then fits into a *single*
+dependency is exact (`headgate.lab.scenario.fluid`). Runs are taken in order of value per second of work there (or
+lane by lane, for what the lanes could carry) and as much of each as still fits.
 
 The bound is the least over all dependencies, each looked at as if the others were free, and over mixtures of the
 scarcest ones: what holds for the work on two dependencies holds for any weighted sum of it as well. It is therefore
@@ -23,6 +21,9 @@ their calls is needed; sub-runs need all their calls, side by side; a prompt tha
 gave malformed is had by calling again, without a model that repairs; people are one more dependency, which answers at
 its mean speed without a pause. Restarts cost it nothing.
 
+Perfect knowledge knows how much work each run will be, and prefers the small ones. Nobody is told that when a run
+comes in; so there is a second figure, in which the runs of a lane are all alike.
+
 Which limit is the tightest is found with runs of similar size as one amount, which is quick; that limit is then
 filled run by run, because of such an amount the smallest runs would be done first.
 """
@@ -30,23 +31,33 @@ filled run by run, because of such an amount the smallest runs would be done fir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import NamedTuple
 
 from headgate.lab.provider.physics import BURST_S
 from headgate.lab.scenario.calls import ANSWER_TOKENS, NO_BOUND, Plan, PlannedCall
 from headgate.lab.scenario.description import Dependency, Scenario
+from headgate.lab.scenario.fluid import (
+    Amount,
+    Bins,
+    Capacity,
+    Limit,
+    Use,
+    cut_into_bins,
+    fitted,
+    limit_of,
+    mixture,
+    scaled,
+    steady,
+    sum_of,
+)
 from headgate.lab.scenario.oddities import in_a_row, needed, questions
 from headgate.lab.scenario.traffic import Wish, call_s, work_s
 from headgate.lab.scenario.users import WORKFLOW
 from headgate.lab.scenario.world import spells_of
 from headgate.lab.weather import Weather, next_change, weather_at
 
-BIN_S = 10.0
-BINS_AT_MOST = 360
-"""What is counted takes time with the cube of their number."""
 SIZE_CLASSES = 4
 """Into so many the runs of a bin are put while the tightest limit is looked for."""
 RATES = 3
@@ -68,25 +79,13 @@ class Bound:
 
     value: float
     """Most value, over all runs."""
+    sizes_unknown: float
+    """The same if nobody knew how much work a run is before it is done: runs of a lane are then all alike. A policy
+    that is not told of sizes can hardly reach more."""
     limits: str
     """The dependency that sets it."""
     by_lane: dict[str, float]
     """Lane → part of its runs, if higher lanes go first and lower ones are not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Amount:
-    """One run, or runs of one lane that begin together and are of similar size."""
-
-    lane: str
-    rank: int
-    first: int
-    last: int
-    """Bins that it may use, both included."""
-    runs: int
-    work: float
-    """Of all of them together."""
-    value: float
 
 
 def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
@@ -95,15 +94,19 @@ def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     cheap = [replace(wish, plan=_cheapest(scenario, wish)) for wish in wanted]
     able = [_alone_s(scenario, wish) <= wish.deadline_s for wish in cheap]
     most = scenario.seconds + max(lane.deadline for lane in scenario.lanes.values())
-    bins = _bins(most)
+    bins = cut_into_bins(most)
 
-    def worth(limit: _Limit, classes: int | None = SIZE_CLASSES) -> float:
+    def worth(limit: Limit, classes: int | None = SIZE_CLASSES) -> float:
         amounts = _amounts(scenario, cheap, able, limit.uses, bins, classes)
-        return sum(a.value * part for a, part in _filled(amounts, limit, _by_density))
+        return sum(a.value * part for a, part in fitted(amounts, limit, _by_density))
 
-    def served(limit: _Limit, classes: int | None) -> dict[str, float]:
+    def worth_of_all_alike(limit: Limit) -> float:
+        amounts = _amounts(scenario, cheap, able, limit.uses, bins, 1)
+        return sum(a.value * part for a, part in fitted(amounts, limit, _by_density_of(_densities(amounts))))
+
+    def served(limit: Limit, classes: int | None) -> dict[str, float]:
         done = dict.fromkeys(scenario.lanes, 0.0)
-        for amount, part in _filled(_amounts(scenario, cheap, able, limit.uses, bins, classes), limit, _by_lane):
+        for amount, part in fitted(_amounts(scenario, cheap, able, limit.uses, bins, classes), limit, _by_lane):
             done[amount.lane] += amount.runs * part
         return done
 
@@ -114,19 +117,21 @@ def bound(scenario: Scenario, wanted: Sequence[Wish]) -> Bound:
     scarce = sorted((value, place) for place, value in enumerate(values) if value < everything * (1 - 1e-9))
     scarcest = list({limits[place].name: limits[place] for _, place in reversed(scarce)}.values())[::-1][:SCARCEST]
     for one, other in combinations(scarcest, 2):
-        limits += [_mixed(one, other, weight) for weight in WEIGHTS]
+        limits += [mixture(one, other, weight) for weight in WEIGHTS]
     values += [worth(limit) for limit in limits[len(values) :]]
     lowest = limits[min(range(len(limits)), key=values.__getitem__)]
     shares = _shares(scenario, wanted, able, limits, served)
-    return Bound(worth(lowest, None), lowest.name, shares)
+    known = worth(lowest, None)
+    unknown = min([known, *map(worth_of_all_alike, limits)])
+    return Bound(known, unknown, lowest.name, shares)
 
 
 def _shares(
     scenario: Scenario,
     wishes: Sequence[Wish],
     able: Sequence[bool],
-    limits: Sequence[_Limit],
-    served: Callable[[_Limit, int | None], dict[str, float]],
+    limits: Sequence[Limit],
+    served: Callable[[Limit, int | None], dict[str, float]],
 ) -> dict[str, float]:
     """Lane → part of its runs that could be done."""
     rough = [served(limit, SIZE_CLASSES) for limit in limits]
@@ -144,63 +149,31 @@ def _shares(
     return shares
 
 
-Use = Callable[[int], float]
-Capacity = Callable[[float, float], float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """Something that there is only so much of."""
-
-    name: str
-    uses: Use
-    """Of the n-th wish."""
-    room: list[float]
-    """By bin."""
-    at_once: float = 0.0
-    """What any stretch of time may hold beyond its room: an allowance saved up before."""
-
-
-class _Bins(NamedTuple):
-    """Into which time is cut."""
-
-    number: int
-    width_s: float
-
-
-def _bins(most_s: float) -> _Bins:
-    width_s = max(BIN_S, most_s / BINS_AT_MOST)
-    return _Bins(math.ceil(most_s / width_s) + 1, width_s)
-
-
-def _limit(name: str, uses: Use, capacity: Capacity, bins: _Bins, at_once: float = 0.0) -> _Limit:
-    width_s = bins.width_s
-    room = [capacity(place * width_s, (place + 1) * width_s) for place in range(bins.number)]
-    return _Limit(name, uses, room, at_once)
-
-
-def _mixed(one: _Limit, other: _Limit, weight: float) -> _Limit:
-    """Both together; ``weight`` is what a share of all of ``one`` counts against a share of all of ``other``."""
-    first, second = weight / max(1e-9, sum(one.room)), 1 / max(1e-9, sum(other.room))
-    return _Limit(
-        f"{one.name} + {other.name} ({weight:g}:1)",
-        lambda index: first * one.uses(index) + second * other.uses(index),
-        [first * a + second * b for a, b in zip(one.room, other.room, strict=True)],
-        first * one.at_once + second * other.at_once,
-    )
-
-
-def _by_density(amount: _Amount) -> object:
+def _by_density(amount: Amount) -> object:
     return -amount.value / max(amount.work, 1e-12)
 
 
-def _by_lane(amount: _Amount) -> object:
+def _densities(amounts: Sequence[Amount]) -> dict[str, float]:
+    """Lane → value of its runs by their work."""
+    value: dict[str, float] = {}
+    work: dict[str, float] = {}
+    for amount in amounts:
+        value[amount.lane] = value.get(amount.lane, 0.0) + amount.value
+        work[amount.lane] = work.get(amount.lane, 0.0) + amount.work
+    return {lane: value[lane] / max(work[lane], 1e-12) for lane in value}
+
+
+def _by_density_of(lanes: Mapping[str, float]) -> Callable[[Amount], object]:
+    return lambda amount: -lanes[amount.lane]
+
+
+def _by_lane(amount: Amount) -> object:
     return (amount.rank, amount.work / amount.runs)
 
 
-def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: _Bins) -> list[_Limit]:
+def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: Bins) -> list[Limit]:
     """Every limit of the world."""
-    found: list[_Limit] = []
+    found: list[Limit] = []
     for name, one in scenario.dependencies.items():
         if one.in_place_of is not None:
             continue
@@ -210,14 +183,14 @@ def _limits(scenario: Scenario, wishes: Sequence[Wish], bins: _Bins) -> list[_Li
         rates = {other: _rates(calls, one, them, ours, theirs[other], bins) for other, them in stand_ins.items()}
         for place in range(RATES if stand_ins else 1):
             ways = [(1.0, one), *((rates[other][place], them) for other, them in stand_ins.items())]
-            capacity = _sum_of([ours, *(_scaled(theirs[other], rates[other][place]) for other in stand_ins)])
-            found.append(_limit(name, _cheapest_way(calls, ways), capacity, bins))
+            capacity = sum_of([ours, *(scaled(theirs[other], rates[other][place]) for other in stand_ins)])
+            found.append(limit_of(name, _cheapest_way(calls, ways), capacity, bins))
         if one.requests_per_min is not None and not stand_ins:
             per_s = one.requests_per_min / 60
-            limit = _limit(f"{name} per minute", _number_of(calls), _steady(per_s), bins, max(1.0, BURST_S * per_s))
+            limit = limit_of(f"{name} per minute", _number_of(calls), steady(per_s), bins, max(1.0, BURST_S * per_s))
             found.append(limit)
     for queue, people in scenario.people.items():
-        found.append(_limit(queue, _questions(wishes, queue), _steady(people.count / people.takes), bins))
+        found.append(limit_of(queue, _questions(wishes, queue), steady(people.count / people.takes), bins))
     return found
 
 
@@ -238,20 +211,8 @@ def _questions(wishes: Sequence[Wish], queue: str) -> Use:
     return lambda index: float(questions(wishes[index].plan, queue))
 
 
-def _steady(per_s: float) -> Capacity:
-    return lambda since, until: per_s * (until - since)
-
-
-def _scaled(capacity: Capacity, times: float) -> Capacity:
-    return lambda since, until: times * capacity(since, until)
-
-
-def _sum_of(capacities: Sequence[Capacity]) -> Capacity:
-    return lambda since, until: sum(one(since, until) for one in capacities)
-
-
 def _rates(
-    calls: Calls, one: Dependency, stand_in: Dependency, ours: Capacity, theirs: Capacity, bins: _Bins
+    calls: Calls, one: Dependency, stand_in: Dependency, ours: Capacity, theirs: Capacity, bins: Bins
 ) -> tuple[float, ...]:
     """Seconds of ``one`` that a second of its stand-in is worth: for the call for which it is best, on average, and
     when the calls for which it is best are its own and both are equally full."""
@@ -328,15 +289,15 @@ def _alone_s(scenario: Scenario, wish: Wish) -> float:
 
 
 def _amounts(
-    scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: _Bins, classes: int | None
-) -> list[_Amount]:
+    scenario: Scenario, wishes: Sequence[Wish], able: Sequence[bool], uses: Use, bins: Bins, classes: int | None
+) -> list[Amount]:
     """Runs that begin in the same bin, in so many classes of size; ``None``: each by itself."""
     groups: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for index, wish in enumerate(wishes):
         if able[index]:
             groups.setdefault((wish.lane, int(wish.at_s / bins.width_s)), []).append((uses(index), wish.value))
     ranks = {lane: rank for rank, lane in enumerate(scenario.lanes)}
-    found: list[_Amount] = []
+    found: list[Amount] = []
     for (lane, first), members in groups.items():
         members.sort()
         ends_s = (first + 1) * bins.width_s + scenario.lanes[lane].deadline
@@ -345,36 +306,5 @@ def _amounts(
         for begin in range(0, len(members), size):
             some = members[begin : begin + size]
             work, value = sum(one[0] for one in some), sum(one[1] for one in some)
-            found.append(_Amount(lane, ranks[lane], first, last, len(some), work, value))
-    return found
-
-
-def _filled(
-    amounts: Sequence[_Amount], limit: _Limit, order: Callable[[_Amount], object]
-) -> list[tuple[_Amount, float]]:
-    """Each amount with the part of it that fits, taken in order; those that do not fit at all are left out."""
-    bins = len(limit.room)
-    total = [0.0]
-    for one in limit.room:
-        total.append(total[-1] + one)
-    # left[s][t]: work that may still be put into windows inside bins s..t
-    left = [
-        [total[t + 1] - total[s] + limit.at_once if t >= s else math.inf for t in range(bins)] for s in range(bins)
-    ]
-    found: list[tuple[_Amount, float]] = []
-    full: set[tuple[int, int]] = set()
-    for amount in sorted(amounts, key=order):  # type: ignore[arg-type]
-        if amount.work <= 0:
-            found.append((amount, 1.0))
-            continue
-        if (amount.first, amount.last) in full:
-            continue
-        fits = min(min(left[s][amount.last :]) for s in range(amount.first + 1))
-        taken = max(0.0, min(amount.work, fits))
-        if taken < amount.work:
-            full.add((amount.first, amount.last))
-        found.append((amount, taken / amount.work))
-        for s in range(amount.first + 1 if taken else 0):
-            row = left[s]
-            row[amount.last :] = [one - taken for one in row[amount.last :]]
+            found.append(Amount(lane, ranks[lane], first, last, len(some), work, value))
     return found

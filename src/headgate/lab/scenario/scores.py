@@ -66,6 +66,7 @@ def score(played: Played, bound: Bound, *, alone: Played | None = None) -> Score
     returns = sum(fate.returns for fate in fates)
     measures = {
         "goodput": value / bound.value if bound.value else 1.0,
+        "goodput-sizes-unknown": value / bound.sizes_unknown if bound.sizes_unknown else 1.0,
         "wasted-work": _part(sum(e.spent_s for e in effects if e.run not in good), spent),
         "wasted-calls": _part(sum(e.run not in good for e in effects), len(effects)),
         "accepted-late": _part(sum(fate.missed for fate in admitted), len(admitted)),
