@@ -272,7 +272,8 @@ def test_replay_passes_the_assumption_on(serve: Serve) -> None:
 
 def test_approvals_are_listed_and_decided(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     asked = {"id": "a1", "queue": "replies", "run_id": ID, "tenant": "acme", "state": "waiting",
-             "payload": {"draft": "hi"}, "expires_at": "2026-01-31T16:00:00.000Z", "decided_by": None}  # fmt: skip
+             "payload": {"draft": "hi"}, "expires_at": "2026-01-31T16:00:00.000Z", "decided_by": None,
+             "lane": "critical", "deadline_at": "2026-01-31T12:00:00.000Z"}  # fmt: skip
     seen = serve(
         {
             "GET /v1/approvals": (200, {"approvals": [asked]}),
@@ -281,7 +282,10 @@ def test_approvals_are_listed_and_decided(serve: Serve, capsys: pytest.CaptureFi
         }
     )
     assert run(["approvals", "list", "--queue", "replies"]) == 0
-    assert '{"draft": "hi"}' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert '{"draft": "hi"}' in shown
+    assert "critical" in shown
+    assert "12:00" in shown, "it shows the deadline of the run, which comes before the question expires"
     assert run(["approvals", "approve", "a1", "--note", "fine"]) == 0
     assert json.loads(seen[1].content) == {"decision": "approve", "note": "fine"}
     assert run(["approvals", "deny", "a2"]) == 1

@@ -51,8 +51,8 @@ def test_what_will_ask_is_slowed_as_the_queue_fills_and_goes_on_when_people_answ
             late = await _offer(gate, 30, every_s=1.2)
             assert len(early) < len(late)
             assert 0 < len(late) < 30
-            (waiting, _) = (await gate.store.approvals.loads(["replies"]))["replies"]
-            assert 10 < waiting <= 20
+            waiting = (await gate.store.approvals.loads(["replies"]))["replies"].waiting
+            assert 10 < sum(waiting.values()) <= 20
             refusal = late[-1]
             assert (refusal.reason, refusal.scope, refusal.limit) == ("shed", "approval:replies", 20)
             assert refusal.retry_after_s is not None
@@ -122,3 +122,59 @@ def test_a_full_queue_refuses_no_more_than_will_ask(tmp_path: Path) -> None:
             return refused
 
     assert 20 <= run_virtual(main) <= 80
+
+
+BY_TIME = """
+store: sqlite:///{folder}/runs.db?synchronous=off
+lanes: {{critical: {{share: 40%}}, standard: {{}}}}
+approvals: {{replies: {{depth: 500, max_age: 4h}}}}
+workflows: {{draft: {{lane: standard, asks: [replies]}}}}
+workers: {{slots: 64}}
+"""
+
+
+def test_who_would_be_answered_too_late_is_refused_by_lane(tmp_path: Path) -> None:
+    """One person takes ten seconds for an answer, and a run comes every two seconds."""
+
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(BY_TIME.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        async def person() -> None:
+            while True:
+                waiting = await gate.store.approvals.waiting(
+                    queue="replies", tenant=None, limit=1, now_ms=clock.now_ms()
+                )
+                await asyncio.sleep(10.0 if waiting else 1.0)
+                for one in waiting:
+                    await gate.store.approvals.decide(
+                        one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+                    )
+                    gate.poke()
+
+        async def wanted(lane: str, deadline_s: float | None) -> Rejected | None:
+            try:
+                await gate.submit("draft", lane=lane, deadline_s=deadline_s)
+            except Rejected as refusal:
+                return refusal
+            return None
+
+        async with gate:
+            answering = asyncio.create_task(person())
+            for _ in range(30):
+                assert await wanted("standard", None) is None
+                await asyncio.sleep(2.0)
+            refused = await wanted("standard", 90.0)  # about 25 questions stand before its own
+            assert refused is not None
+            assert (refused.reason, refused.scope, refused.limit) == ("shed", "approval:replies", 90)
+            assert 200 < (refused.used or 0) < 400
+            assert (refused.retry_after_s or 0) > 1
+            assert await wanted("standard", None) is None, "whoever has time may wait"
+            assert await wanted("critical", 90.0) is None, "its question is answered before those"
+            assert await wanted("critical", 5.0) is not None, "an answer takes longer than that"
+            answering.cancel()
+
+    run_virtual(main)

@@ -38,6 +38,7 @@ RELEASED = {
     12: "5a255f8e87fc0b89",
     13: "266b2dbd0e378f65",
     14: "52539cc738e893a7",
+    15: "7cb3ae8fa7d73909",
 }
 """How the checksum of each released migration begins; a released file never changes."""
 

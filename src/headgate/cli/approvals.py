@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,21 +22,22 @@ def list_approvals(
     url: Url = DEFAULT_URL,
     api_key: Key = None,
 ) -> None:
-    """List what waits for an answer."""
+    """List what waits for an answer, in the order in which it should be answered."""
     with service(url, api_key) as client:
         waiting = client.approvals(queue=queue)
     if json_output:
         as_json(waiting)
         return
     table(
-        ("ID", "QUEUE", "RUN", "TENANT", "EXPIRES", "QUESTION"),
+        ("ID", "QUEUE", "LANE", "RUN", "TENANT", "NEEDED", "QUESTION"),
         [
             (
                 one["id"],
                 one["queue"],
+                one.get("lane", ""),
                 one["run_id"],
                 one["tenant"],
-                moment(one["expires_at"]),
+                moment(_needed(one)),
                 compact(one["payload"]),
             )
             for one in waiting
@@ -55,6 +56,13 @@ def approve(approval_id: ApprovalId, note: Note = None, url: Url = DEFAULT_URL, 
 def deny(approval_id: ApprovalId, note: Note = None, url: Url = DEFAULT_URL, api_key: Key = None) -> None:
     """Say no: the run is told so."""
     _decide(approval_id, False, note, url, api_key)
+
+
+def _needed(question: dict[str, Any]) -> str | None:
+    """The moment after which nobody needs the answer. Older services do not tell the run's deadline."""
+    return min(
+        (one for one in (question["expires_at"], question.get("deadline_at")) if one is not None), default=None
+    )
 
 
 def _decide(approval_id: str, approved: bool, note: str | None, url: str, api_key: str | None) -> None:

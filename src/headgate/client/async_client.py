@@ -248,7 +248,7 @@ class AsyncClient:
         return answer
 
     async def approvals(self, *, queue: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Questions that wait for a person."""
+        """Questions that wait for a person, in the order in which they should be answered."""
         answer: list[dict[str, Any]] = (await self._send(calls.approvals(queue, limit)))["approvals"]
         return answer
 

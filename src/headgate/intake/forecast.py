@@ -106,6 +106,10 @@ class Forecaster:
             self._prospects[key] = self._prospect(workflow, lane, degraded=degraded)
         return self._prospects[key]
 
+    def comes_per_s(self, lane: str) -> float:
+        """Runs that come into a lane in a second: between what comes now and what comes usually."""
+        return sum(self._coming.get(lane, (0.0, 0.0))) / 2
+
     def quality(self) -> ForecastQuality:
         """How forecasts turned out lately, over all lanes."""
         samples = [

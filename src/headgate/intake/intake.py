@@ -191,8 +191,10 @@ class Intake:
                 unit="content-bytes",
             )
         outlook, asks = self._outlook, rules.workflow.asks
-        if asks and (behind := outlook.people.refusal(asks, outlook.estimates.profile(wanted.workflow))) is not None:
-            wait_ms = self._outlook.come_back_ms(behind.scope, self._outlook.people.rate(behind.scope))
+        left_s = None if deadline_ms is None else (deadline_ms - now_ms) / 1000
+        if asks and (behind := outlook.people_refusal(asks, wanted.workflow, rules.lane, left_s)) is not None:
+            people = outlook.people
+            wait_ms = outlook.come_back_ms(behind.scope, people.rate(behind.scope), over_ms=people.over_ms(behind))
             return replace(behind, retry_after_ms=wait_ms)
         spawned = wanted.spawn is not None
         return self._outlook.shed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -22,7 +22,7 @@ from headgate.intake.forecast import Forecaster
 from headgate.intake.holdback import Holdback
 from headgate.intake.in_force import NOTHING, InForce
 from headgate.intake.lateness import Lateness
-from headgate.intake.people import PeopleOutlook
+from headgate.intake.people import Asker, PeopleOutlook, Traffic
 from headgate.intake.queue_pressure import QueuePressure
 from headgate.intake.shedding import Shedder, overload
 from headgate.model.cost import Evidence
@@ -173,6 +173,17 @@ class Outlook:
         if probe is not None:
             self.audits.book(scope, self._clock.now_ms() + told, probe)
         return told
+
+    def people_refusal(self, queues: Sequence[str], workflow: str, lane: str, left_s: float | None) -> Refusal | None:
+        """The refusal of a run that may ask these queues of people; see `PeopleOutlook.refusal`."""
+        prospect = self.forecaster.prospect(workflow, lane)
+        asker = Asker(lane, self.estimates.profile(workflow), 0.0 if prospect is None else prospect.path_s, left_s)
+        traffic = {
+            one.lane: Traffic(one.depth + one.running, self.forecaster.comes_per_s(one.lane))
+            for one in self.overview.queues
+            if one.lane and not one.workflow
+        }
+        return self.people.refusal(queues, asker, traffic)
 
     def _needs(self, workflow: str) -> dict[str, float] | None:
         """Calls by resource that an ordinary run needs answered, once enough have ended to tell."""

@@ -65,6 +65,7 @@ async def _put(
         payload=payload,
         asked_ms=now_ms,
         expires_ms=now_ms + round(1000 * settings.max_age),
+        rank=rank_of(run.lane, equipment.settings),
     )
     answer = await equipment.store.approvals.ask(
         question,
@@ -118,6 +119,12 @@ def silence_is_yes(answer: Approval, settings: GateSettings) -> bool:
     """Whether nobody answered, and the queue that the question was in at last takes that for a yes."""
     queue = settings.approvals.get(answer.queue)
     return answer.state == "expired" and queue is not None and queue.on_expiry == "approve"
+
+
+def rank_of(lane: str, settings: GateSettings) -> int:
+    """The lane's place in the file; lanes that it does not list come last."""
+    lanes = list(settings.lanes)
+    return lanes.index(lane) if lane in settings.lanes else len(lanes)
 
 
 def escalations(settings: GateSettings) -> dict[str, Escalation]:

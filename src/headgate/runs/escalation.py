@@ -13,7 +13,7 @@ from headgate.model.decision import Refusal
 from headgate.model.ids import uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.runs.approvals import NOBODY, silence_is_yes
+from headgate.runs.approvals import NOBODY, rank_of, silence_is_yes
 from headgate.runs.attempt import Attempt
 from headgate.runs.progress import Equipment, whose
 from headgate.runs.values import to_json
@@ -97,6 +97,7 @@ async def _ask(
         payload=to_json(payload, what="the question"),
         asked_ms=now_ms,
         expires_ms=now_ms + round(1000 * settings.max_age),
+        rank=rank_of(run.lane, equipment.settings),
     )
     used = attempt.meter
     answer = await equipment.store.approvals.ask(

@@ -99,7 +99,7 @@ class FleetRoutes:
     async def approvals(self, request: Request, wanted: Annotated[ApprovalsQuery, Query()]) -> Response:
         caller = caller_of(request, Right.READ)
         waiting = await self._gate.store.approvals.waiting(
-            queue=wanted.queue, tenant=caller.tenant, limit=wanted.limit
+            queue=wanted.queue, tenant=caller.tenant, limit=wanted.limit, now_ms=self._gate.clock.now_ms()
         )
         return as_response(json_answer({"approvals": [approval_view(one) for one in waiting]}))
 

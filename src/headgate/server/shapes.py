@@ -167,17 +167,19 @@ class ApprovalShape(Shape):
     queue: str
     run_id: str
     tenant: str
+    lane: str
     state: str
     payload: Any
     asked_at: str
     expires_at: str
+    deadline_at: str | None = Field(description="Its run's deadline: later, nobody needs the answer.")
     decided_by: str | None
     decided_at: str | None
     note: str | None
 
 
 class ApprovalList(Shape):
-    approvals: list[ApprovalShape]
+    approvals: list[ApprovalShape] = Field(description="In the order in which they should be answered.")
 
 
 class Decision(Shape):

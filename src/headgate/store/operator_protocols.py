@@ -11,7 +11,8 @@ from typing import Protocol
 
 from headgate.model.control import Control, ControlChange, ControlKind
 from headgate.model.decision import Refusal
-from headgate.store.values import ApiKey, Approval
+from headgate.store.questions import Approval, QuestionLoad
+from headgate.store.values import ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ class Approvals(Protocol):
         cost: float | None = None,
     ) -> Approval | Refusal | None:
         """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
-        (``queue_full``). A question whose run ends while it waits is withdrawn (``expired``).
+        (``queue_full``) and none of them `gives_way`. One that does is kept as ``expired`` under another id, and its
+        run, suspended as ``retry_wait``, comes back after seconds and asks again. A question whose run ends while it
+        waits is withdrawn (``expired``). Lane and deadline are those of the run, whatever ``approval`` says.
 
         ``attempts`` is the run's new total of failed attempts, if it changed.
         A question already asked for (run, step) is returned as it stands, and the run is suspended only while it
@@ -68,10 +71,15 @@ class Approvals(Protocol):
         """Answer a waiting question and wake its run. An answered one is returned unchanged; ``None`` if unknown."""
         ...
 
-    async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]: ...
+    async def waiting(
+        self, *, queue: str | None, tenant: str | None, limit: int, now_ms: int | None = None
+    ) -> list[Approval]:
+        """What waits, in the order in which it should be answered (`headgate.policy.question_order`). Without
+        ``now_ms`` nothing is taken to be late."""
+        ...
 
-    async def loads(self, queues: Sequence[str]) -> dict[str, tuple[int, int | None]]:
-        """For each of these queues: how many questions wait, and when the oldest of them was asked."""
+    async def loads(self, queues: Sequence[str]) -> dict[str, QuestionLoad]:
+        """For each of these queues: what waits, and the latest answers (withdrawn and expired questions are none)."""
         ...
 
     async def expire_due(

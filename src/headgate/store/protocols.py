@@ -26,11 +26,11 @@ from headgate.store.child_protocols import Children
 from headgate.store.dead_protocols import DeadChange, DeadFilter, DeadLetters, HistoryLine
 from headgate.store.operator_protocols import Approvals, Controls, Keys
 from headgate.store.profile_protocols import Holds, Profiles
+from headgate.store.questions import Approval
 from headgate.store.report_protocols import Reports
 from headgate.store.values import (
     Ancestor,
     ApiKey,
-    Approval,
     Ceilings,
     Child,
     Claim,

@@ -351,26 +351,6 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
-    """A question to a person, bound to one step of one run."""
-
-    id: str
-    queue: str
-    run_id: str
-    tenant: str
-    step_key: str
-    payload: str
-    """JSON text shown to the person."""
-    asked_ms: int
-    expires_ms: int
-    state: str = "waiting"
-    """``waiting``, ``approved``, ``denied`` or ``expired``."""
-    decided_by: str | None = None
-    decided_ms: int | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class KnownProfile:
     """What is known of the cost of one kind of run."""
 

@@ -225,5 +225,7 @@ def a_question(run: RunRecord, *, step_key: str = "ask", queue: str = "replies",
         payload='{"draft":"hello"}',
         asked_ms=NOW,
         expires_ms=NOW + 60_000,
+        lane=run.lane,
+        deadline_ms=run.deadline_ms,
     )
     return dataclasses.replace(ordinary, **changes)

@@ -8,8 +8,10 @@ from headgate.errors import StoreError
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
+from headgate.policy.people import Answered
 from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import ApiKey, Approval
+from headgate.store.questions import QuestionLoad
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_question
 
 KEY = ApiKey("key1", "ab" * 32, "acme", "submit", "the app", NOW, NOW + 1000)
@@ -152,14 +154,95 @@ async def an_unanswered_question_goes_on_to_the_next_queue(ground: Ground) -> No
 
 
 async def queues_of_people_tell_their_load(ground: Ground) -> None:
-    approvals = ground.store.approvals
-    assert await approvals.loads(["replies", "other"]) == {"replies": (0, None), "other": (0, None)}
-    runs = [await ground.started() for _ in range(2)]
+    approvals, nothing = ground.store.approvals, QuestionLoad({}, None)
+    assert await approvals.loads(["replies", "other"]) == {"replies": nothing, "other": nothing}
+    runs = [await ground.started() for _ in range(4)]
     for n, run in enumerate(runs):
-        await approvals.ask(a_question(run, asked_ms=NOW + n), "w1", 1, depth=5)
-    assert await approvals.loads(["replies", "other"]) == {"replies": (2, NOW), "other": (0, None)}
-    await approvals.decide(a_question(runs[0]).id, tenant=None, approved=True, by="ann", note=None, now_ms=NOW + 5)
-    assert await approvals.loads(["replies"]) == {"replies": (1, NOW + 1)}
+        await approvals.ask(a_question(run, asked_ms=NOW + n, rank=n // 2), "w1", 1, depth=5)
+    load = QuestionLoad({0: 2, 1: 2}, NOW)
+    assert await approvals.loads(["replies", "other"]) == {"replies": load, "other": nothing}
+    for n, approved in ((0, True), (3, False)):
+        question = a_question(runs[n]).id
+        await approvals.decide(question, tenant=None, approved=approved, by="ann", note=None, now_ms=NOW + 5 + n)
+    answers = (Answered(NOW + 3, NOW + 8, "ann"), Answered(NOW, NOW + 5, "ann"))
+    assert await approvals.loads(["replies"]) == {"replies": QuestionLoad({0: 1, 1: 1}, NOW + 1, answers)}
+    await approvals.expire_due(now_ms=NOW + 60_000, limit=10)
+    assert await approvals.loads(["replies"]) == {"replies": QuestionLoad({}, None, answers)}
+
+
+async def questions_wait_in_the_order_of_lanes_and_need(ground: Ground) -> None:
+    """The list that people see, its order by lane, by when the answer is needed, and by age."""
+    approvals = ground.store.approvals
+    wanted = (  # rank, its run's deadline, expiry, asked
+        (0, None, 9_000, 5),
+        (0, 9_500, 60_000, 4),
+        (1, 3_000, 60_000, 3),
+        (1, None, 60_000, 1),
+        (1, None, 60_000, 2),
+        (2, None, 8_000, 0),
+        (0, 1_000, 60_000, 6),
+    )
+    put = []
+    for rank, deadline, expires, asked in wanted:
+        run = await ground.started(deadline_ms=None if deadline is None else NOW + deadline)
+        question = a_question(run, asked_ms=NOW + asked, expires_ms=NOW + expires, rank=rank)
+        given = await approvals.ask(question, "w1", 1, depth=9)
+        assert given == question, "lane and deadline are those of the run"
+        put.append(question)
+    *others, first = put
+    assert await approvals.waiting(queue="replies", tenant="acme", limit=10) == [first, *others]
+    assert await approvals.waiting(queue="replies", tenant=None, limit=2) == [first, others[0]]
+    # nobody has answered yet, so nothing but what has passed is late
+    assert await approvals.waiting(queue=None, tenant=None, limit=10, now_ms=NOW + 999) == [first, *others]
+    assert await approvals.waiting(queue=None, tenant=None, limit=10, now_ms=NOW + 1_000) == others
+
+
+async def what_can_hardly_be_answered_in_time_comes_last(ground: Ground) -> None:
+    approvals = ground.store.approvals
+    *answered, soon_run, first_run, second_run = [await ground.started() for _ in range(6)]
+    for n, run in enumerate(answered):
+        await approvals.ask(a_question(run, asked_ms=NOW + n), "w1", 1, depth=9)
+        await approvals.decide(
+            a_question(run).id, tenant=None, approved=True, by=f"p{n}", note=None, now_ms=NOW + n + 2_000
+        )
+    put = []
+    for run, rank, expires in ((soon_run, 0, 3_500), (first_run, 0, 6_000), (second_run, 1, 6_000)):
+        question = a_question(run, asked_ms=NOW + 9, expires_ms=NOW + expires, rank=rank)
+        await approvals.ask(question, "w1", 1, depth=9)
+        put.append(question)
+    soon, first, second = put
+    for queue in ("replies", None):
+        early = await approvals.waiting(queue=queue, tenant=None, limit=9, now_ms=NOW + 1_500)
+        assert early == [soon, first, second]
+        late = await approvals.waiting(queue=queue, tenant=None, limit=9, now_ms=NOW + 1_501)
+        assert late == [first, second, soon], "an answer takes two seconds"
+
+
+async def a_question_of_a_later_lane_gives_way(ground: Ground) -> None:
+    approvals = ground.store.approvals
+    runs = [await ground.started() for _ in range(5)]
+    put = [a_question(run, expires_ms=NOW + 60_000 + n) for n, run in enumerate(runs)]
+    first, soon, later, upper, another = put
+    soon, later = dataclasses.replace(soon, rank=2), dataclasses.replace(later, rank=2)
+    for question in (first, soon, later):
+        assert await approvals.ask(question, "w1", 1, depth=3) == question
+    upper = dataclasses.replace(upper, rank=1, asked_ms=NOW + 7)
+    assert await approvals.ask(upper, "w1", 1, depth=3) == upper
+    assert await approvals.waiting(queue="replies", tenant=None, limit=9) == [first, upper, soon]
+    gone = await ground.get(runs[2])
+    assert (gone.state, gone.reason) == (RunState.SUSPENDED, "retry_wait")
+    assert "gave way" in (gone.detail or "")
+    await ground.check_counters()
+    assert await approvals.decide(later.id, tenant=None, approved=True, by="ann", note=None, now_ms=NOW + 8) is None
+    assert gone.available_ms > NOW
+    (moved,) = await ground.store.upkeep.wake(now_ms=gone.available_ms, limit=10)
+    assert moved.run_id == later.run_id
+    (claim,) = await ground.claim(now_ms=gone.available_ms)
+    same = dataclasses.replace(another, rank=2)
+    assert isinstance(await approvals.ask(same, "w1", 1, depth=3), Refusal), "nothing of a later lane waits"
+    await approvals.decide(first.id, tenant=None, approved=True, by="ann", note=None, now_ms=gone.available_ms)
+    assert await approvals.ask(later, "w1", claim.run.term, depth=3) == later
+    await ground.check_counters()
 
 
 async def a_full_next_queue_takes_no_question(ground: Ground) -> None:
@@ -214,6 +297,9 @@ CASES = (
     an_unanswered_question_goes_on_to_the_next_queue,
     a_full_next_queue_takes_no_question,
     queues_of_people_tell_their_load,
+    questions_wait_in_the_order_of_lanes_and_need,
+    what_can_hardly_be_answered_in_time_comes_last,
+    a_question_of_a_later_lane_gives_way,
     another_tenants_question_is_unknown,
     a_run_that_waits_for_people_keeps_its_deadline,
 )

@@ -110,7 +110,7 @@ WORTHLESS = frozenset({"looping", "runaway"})
 
 
 class Answerers(Settings):
-    """People who answer the questions of one queue, the oldest first."""
+    """People who answer the questions of one queue: the first of the list they are shown, else the oldest."""
 
     count: Count
     takes: Seconds

@@ -1,4 +1,5 @@
-"""People who answer questions, at the speed of people: the oldest first, always yes."""
+"""People who answer questions, at the speed of people, and always with yes: the first of the list that a gate shows
+them; without a gate there is no list, and the oldest comes first."""
 
 from __future__ import annotations
 
@@ -68,9 +69,10 @@ class People:
         return None
 
     async def _next_kept(self, queue: str, gate: Gate) -> str | None:
-        limit = len(self._taken) + 1
-        waiting = await gate.store.approvals.waiting(queue=queue, tenant=None, limit=limit)
-        for one in sorted(waiting, key=lambda question: (question.asked_ms, question.id)):
+        waiting = await gate.store.approvals.waiting(
+            queue=queue, tenant=None, limit=len(self._taken) + 1, now_ms=gate.clock.now_ms()
+        )
+        for one in waiting:
             if one.id not in self._taken:
                 self._taken.add(one.id)
                 return one.id

@@ -8,13 +8,19 @@ from collections.abc import Mapping, Sequence
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
+from headgate.policy.people import ANSWERS_REMEMBERED, Answered, pace
+from headgate.policy.question_order import Place, gives_way, place
 from headgate.store.operator_protocols import Escalation
-from headgate.store.protocols import Approval
-from headgate.store.sqlite.admissions import RETRY_FLOOR_MS
+from headgate.store.questions import Approval, QuestionLoad
+from headgate.store.sqlite import history
+from headgate.store.sqlite.admissions import RETRY_FLOOR_MS, earliest
 from headgate.store.sqlite.claims import suspend
 from headgate.store.sqlite.line import line_up
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.transaction import Reading, Transaction
+
+ASKS_AGAIN_MS = 5_000
+"""When a run asks again whose question gave way to another."""
 
 
 class SqliteApprovals:
@@ -70,24 +76,24 @@ class SqliteApprovals:
         decided: Approval | None = await self._writer.submit(decide_one)
         return decided
 
-    async def waiting(self, *, queue: str | None, tenant: str | None, limit: int) -> list[Approval]:
+    async def waiting(
+        self, *, queue: str | None, tenant: str | None, limit: int, now_ms: int | None = None
+    ) -> list[Approval]:
         def find(tx: Reading) -> list[Approval]:
-            if queue is None:
-                rows = tx.rows("waiting_approvals", tenant, limit)
-            else:
-                rows = tx.rows("waiting_approvals_of_queue", queue, tenant, limit)
-            return [Approval(*row) for row in rows]
+            with tx.snapshot():
+                queues = [name for (name,) in tx.rows("queues_that_wait")] if queue is None else [queue]
+                found = [one for name in queues for one in _in_order(tx, name, tenant, limit, now_ms)]
+            return [approval for _, approval in sorted(found, key=lambda one: one[0])[:limit]]
 
         found: list[Approval] = await self._reader.submit(find)
         return found
 
-    async def loads(self, queues: Sequence[str]) -> dict[str, tuple[int, int | None]]:
-        def read(tx: Reading) -> dict[str, tuple[int, int | None]]:
+    async def loads(self, queues: Sequence[str]) -> dict[str, QuestionLoad]:
+        def read(tx: Reading) -> dict[str, QuestionLoad]:
             with tx.snapshot():
-                rows = {name: tx.row("load_of_approvals", name) for name in queues}
-            return {name: (0, None) if row is None else (row[0], row[1]) for name, row in rows.items()}
+                return {name: _load(tx, name) for name in queues}
 
-        found: dict[str, tuple[int, int | None]] = await self._reader.submit(read)
+        found: dict[str, QuestionLoad] = await self._reader.submit(read)
         return found
 
     async def expire_due(
@@ -123,8 +129,11 @@ def _ask(
         if asked.state != "waiting":
             return asked
     else:
+        asked = dataclasses.replace(
+            approval, state="waiting", decided_by=None, decided_ms=None, note=None, lane=run[4], deadline_ms=run[5]
+        )
         used = _waiting(tx, approval.queue, depth)
-        if used >= depth:
+        if used >= depth and not _make_room(tx, asked):
             return Refusal(
                 Reason.QUEUE_FULL,
                 f"approval:{approval.queue}",
@@ -134,7 +143,6 @@ def _ask(
                 retry_after_ms=RETRY_FLOOR_MS,
                 unit="approvals",
             )
-        asked = dataclasses.replace(approval, state="waiting", decided_by=None, decided_ms=None, note=None)
         _keep(tx, asked)
     suspend(
         tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
@@ -154,20 +162,84 @@ def _waiting(tx: Transaction, queue: str, at_most: int) -> int:
     return 0 if counted is None else int(counted[0])
 
 
-def _lapse(tx: Transaction, question: Approval, escalation: Escalation | None, now_ms: int) -> Approval:
-    """Nobody answered: on to the next queue, or closed."""
-    if escalation is None or _waiting(tx, escalation.queue, escalation.depth) >= escalation.depth:
-        return _answer(tx, question, "expired", by=None, note=None, now_ms=now_ms)
-    left = f"{question.queue}:{now_ms}"  # a step has one question; its earlier ones step aside
-    record = dataclasses.replace(
+def _load(tx: Reading, queue: str) -> QuestionLoad:
+    rows = tx.rows("load_of_approvals", queue)
+    return QuestionLoad(
+        waiting={rank: count for rank, count, _ in rows},
+        oldest_ms=min((oldest_ms for _, _, oldest_ms in rows), default=None),
+        answers=_answers(tx, queue),
+    )
+
+
+def _answers(tx: Reading, queue: str) -> tuple[Answered, ...]:
+    return tuple(Answered(*row) for row in tx.rows("latest_answers", queue, ANSWERS_REMEMBERED))
+
+
+def _takes_ms(tx: Reading, queue: str) -> int:
+    known = pace(_answers(tx, queue))
+    return 0 if known is None else round(1000 * known.mostly_s)
+
+
+def _place(approval: Approval, now_ms: int, takes_ms: int) -> Place:
+    return place(
+        rank=approval.rank,
+        asked_ms=approval.asked_ms,
+        expires_ms=approval.expires_ms,
+        deadline_ms=approval.deadline_ms,
+        now_ms=now_ms,
+        takes_ms=takes_ms,
+    )
+
+
+def _in_order(
+    tx: Reading, queue: str, tenant: str | None, limit: int, now_ms: int | None
+) -> list[tuple[Place, Approval]]:
+    """The first of what waits in a queue. Without a moment nothing is taken to be late."""
+    takes_ms = 0 if now_ms is None else _takes_ms(tx, queue)
+    rows = tx.rows("waiting_approvals", queue, tenant, now_ms or 0, (now_ms or 0) + takes_ms, limit)
+    return [(_place(one, now_ms or 0, takes_ms), one) for one in (Approval(*row) for row in rows)]
+
+
+def _make_room(tx: Transaction, asked: Approval) -> bool:
+    """Have the last question of a full queue give way, if it should; whether there is room now."""
+    row, now_ms = tx.row("last_waiting_approval", asked.queue), asked.asked_ms
+    if row is None:
+        return False
+    last = Approval(*row)
+    if not gives_way(_place(last, now_ms, 0), _place(asked, now_ms, 0)):
+        return False
+    words = f"its question in {last.queue!r} gave way to one of lane {asked.lane!r}"
+    gone = _set_aside(last, now_ms, words)
+    tx.run("set_approval_aside", last.id, gone.id, gone.step_key, now_ms, words)
+    run = tx.row("run_that_waits_for_approval", last.run_id)
+    if run is not None:
+        seq, _, _, _, deadline_ms, _ = run
+        wake_ms = now_ms + ASKS_AGAIN_MS
+        history.keep(
+            tx, seq, now_ms=now_ms, state=RunState.SUSPENDED.value, reason=Reason.RETRY_WAIT.value, detail=words
+        )
+        tx.run("let_run_ask_again", seq, Reason.RETRY_WAIT.value, words, wake_ms, earliest(wake_ms, deadline_ms))
+    return True
+
+
+def _set_aside(question: Approval, now_ms: int, words: str) -> Approval:
+    """The record of a question that left its queue unanswered. A step has one question; earlier ones step aside."""
+    left = f"{question.queue}:{now_ms}"
+    return dataclasses.replace(
         question,
         id=f"{question.id}:{left}",
         step_key=f"{question.step_key}:{left}",
         state="expired",
         decided_ms=now_ms,
-        note=f"escalated to {escalation.queue!r}",
+        note=words,
     )
-    _keep(tx, record)
+
+
+def _lapse(tx: Transaction, question: Approval, escalation: Escalation | None, now_ms: int) -> Approval:
+    """Nobody answered: on to the next queue, or closed."""
+    if escalation is None or _waiting(tx, escalation.queue, escalation.depth) >= escalation.depth:
+        return _answer(tx, question, "expired", by=None, note=None, now_ms=now_ms)
+    _keep(tx, _set_aside(question, now_ms, f"escalated to {escalation.queue!r}"))
     moved = dataclasses.replace(question, queue=escalation.queue, expires_ms=now_ms + escalation.max_age_ms)
     tx.run("move_approval", moved.id, moved.queue, moved.expires_ms)
     return moved

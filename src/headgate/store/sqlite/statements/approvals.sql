@@ -13,10 +13,16 @@ SELECT count(*) FROM (
 
 -- name: load_of_approvals
 -- queue
-SELECT count(*), min(asked_ms) FROM approvals INDEXED BY approvals_waiting WHERE state = 'waiting' AND queue = ?1
+SELECT rank, count(*), min(asked_ms) FROM approvals INDEXED BY approvals_waiting
+WHERE state = 'waiting' AND queue = ?1 GROUP BY rank
+
+-- name: latest_answers
+-- queue, at most
+SELECT asked_ms, decided_ms, coalesce(decided_by, '') FROM approvals INDEXED BY approvals_answered
+WHERE queue = ?1 AND state IN ('approved', 'denied') ORDER BY decided_ms DESC LIMIT ?2
 
 -- name: keep_approval
-INSERT INTO approvals ({approval_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO approvals ({approval_columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: answer_approval
 -- id, state, by, now, note
@@ -26,15 +32,31 @@ UPDATE approvals SET state = ?2, decided_by = ?3, decided_ms = ?4, note = ?5 WHE
 -- id, queue, expires
 UPDATE approvals SET queue = ?2, expires_ms = ?3 WHERE id = ?1 AND state = 'waiting'
 
--- name: waiting_approvals
--- tenant, at most
-SELECT {approval_columns} FROM approvals
-WHERE state = 'waiting' AND (?1 IS NULL OR tenant = ?1) ORDER BY seq LIMIT ?2
+-- name: queues_that_wait
+SELECT DISTINCT queue FROM approvals INDEXED BY approvals_waiting WHERE state = 'waiting'
 
--- name: waiting_approvals_of_queue
--- queue, tenant, at most
+-- name: waiting_approvals
+-- queue, tenant, now, what is needed before this moment comes last, at most. The order is that of
+-- policy/question_order; what nobody needs any more is left out.
 SELECT {approval_columns} FROM approvals INDEXED BY approvals_waiting
-WHERE state = 'waiting' AND queue = ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY asked_ms, seq LIMIT ?3
+WHERE state = 'waiting' AND queue = ?1 AND (?2 IS NULL OR tenant = ?2)
+  AND min(expires_ms, coalesce(deadline_ms, expires_ms)) > ?3
+ORDER BY min(expires_ms, coalesce(deadline_ms, expires_ms)) < ?4, rank,
+  min(expires_ms, coalesce(deadline_ms, expires_ms)), asked_ms, seq LIMIT ?5
+
+-- name: last_waiting_approval
+-- queue
+SELECT {approval_columns} FROM approvals INDEXED BY approvals_waiting
+WHERE state = 'waiting' AND queue = ?1
+ORDER BY rank DESC, min(expires_ms, coalesce(deadline_ms, expires_ms)) DESC, asked_ms DESC, seq DESC LIMIT 1
+
+-- name: set_approval_aside
+-- id, new id, new step key, now, note. Its run asks again.
+UPDATE approvals SET id = ?2, step_key = ?3, state = 'expired', decided_ms = ?4, note = ?5 WHERE id = ?1
+
+-- name: let_run_ask_again
+-- seq, reason, detail, wake, due
+UPDATE runs SET reason = ?2, detail = ?3, wake_ms = ?4, available_ms = ?4, due_ms = ?5 WHERE seq = ?1
 
 -- name: due_approvals
 -- now, at most
