@@ -132,3 +132,10 @@ def test_check_notes_settings_that_cannot_do_anything(text: str, words: str) -> 
     (note,) = notes(parse_settings(text))
     assert words in note
     assert "'a'" in note
+
+
+def test_what_stands_in_no_file_is_no_problem_in_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lab", "run", "surgee"]) == 1
+    words = capsys.readouterr().err
+    assert words.startswith("headgate: there is no scenario 'surgee'")
+    assert "in the configuration" not in words

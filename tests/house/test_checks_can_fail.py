@@ -21,6 +21,8 @@ BAD: list[tuple[Check, str]] = [
     (checks.purity, "def f():\n    import os\n"),
     (checks.purity, "from pydantic import BaseModel\n"),
     (checks.purity, "from headgate.config.settings import GateSettings\n"),
+    (checks.float_sums, "total = sum(shares)\n"),
+    (checks.float_sums, "total = sum(one.share for one in lanes)\n"),
     (checks.real_time, "import time\nnow = time.monotonic()\n"),
     (checks.real_time, "import time\nread = time.perf_counter\n"),
     (checks.real_time, "from time import time_ns\n"),
@@ -47,6 +49,7 @@ BAD: list[tuple[Check, str]] = [
 ]
 
 GOOD: list[tuple[Check, str]] = [
+    (checks.float_sums, "n = sum(1 for one in lanes if one)\nm = sum(one > 3 for one in lanes)\n"),
     (checks.file_length, "x = 1\n" * 399),
     (checks.function_length, "def f():\n" + "    x = 1\n" * 68),
     (checks.purity, "from dataclasses import dataclass\nfrom headgate.model.reason import Reason\n"),

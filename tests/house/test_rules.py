@@ -37,8 +37,9 @@ def test_tests(check: Check) -> None:
     assert problems(check, read("tests")) == []
 
 
-def test_policies_and_nouns_are_pure() -> None:
-    assert problems(checks.purity, read("src/headgate/policy", "src/headgate/model")) == []
+@pytest.mark.parametrize("check", [checks.purity, checks.float_sums], ids=_id)
+def test_policies_and_nouns_are_pure(check: Check) -> None:
+    assert problems(check, read("src/headgate/policy", "src/headgate/model")) == []
 
 
 @pytest.mark.parametrize("allowed", [checks.LONGER_FILES, checks.LONGER_FUNCTIONS, checks.READS_REAL_TIME])

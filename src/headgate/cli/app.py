@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -120,13 +121,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
+_IN_A_FILE = re.compile(r":\d+:\d+: ")
+_BEGIN_WITH_INIT = "`headgate init` writes a first configuration and a first agent."
+
+
 def _explain(error: HeadgateError) -> None:
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError) and not any(_IN_A_FILE.search(problem) for problem in error.problems):
+        for problem in error.problems:  # what was asked for is wrong, not what stands in a file
+            complain(problem)
+        if any(problem.endswith(NO_SUCH_FILE) for problem in error.problems):
+            print(_BEGIN_WITH_INIT, file=sys.stderr)
+    elif isinstance(error, ConfigError):
         for problem in error.problems:
             print(clean(problem), file=sys.stderr)
         count = len(error.problems)
-        if any(problem.endswith(NO_SUCH_FILE) for problem in error.problems):
-            print("`headgate init` writes a first configuration and a first agent.", file=sys.stderr)
         complain(f"{count} {'problem' if count == 1 else 'problems'} in the configuration")
     elif isinstance(error, Overloaded):
         complain(f"refused: {error}")

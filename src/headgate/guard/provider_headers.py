@@ -9,6 +9,7 @@ never zero: some providers send -1.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -124,7 +125,7 @@ def _reset(text: str | None, now_ms: int) -> float | None:
     compact = text.strip()
     parts = _DURATION.findall(compact)
     if parts and "".join(number + unit for number, unit in parts) == compact:
-        return min(sum(float(number) * _SECONDS[unit] for number, unit in parts), _LONGEST_S)
+        return min(math.fsum(float(number) * _SECONDS[unit] for number, unit in parts), _LONGEST_S)
     seconds = _seconds(compact, now_ms)
     if seconds is None:
         return _until(compact, now_ms)

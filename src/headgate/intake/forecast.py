@@ -6,6 +6,7 @@ ETAs also where it has no worker itself. Everything is kept in memory and bounde
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
@@ -84,7 +85,7 @@ class Forecaster:
     @property
     def slots(self) -> float:
         """Runs that the fleet carries at once, as far as its workers were heard of lately."""
-        return self._at_most(sum(self._slots.values()))
+        return self._at_most(math.fsum(self._slots.values()))
 
     def _at_most(self, slots: float) -> float:
         most = self._settings.budget.runs
@@ -119,7 +120,7 @@ class Forecaster:
         if not samples:
             return ForecastQuality(0, None, None)
         off = sorted(abs(sample[3]) for sample in samples)
-        kept = sum(sample[2] for sample in samples) / len(samples)
+        kept = math.fsum(sample[2] for sample in samples) / len(samples)
         return ForecastQuality(len(samples), quantile(off, 0.5), kept)
 
     # -- the fleet --------------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class Forecaster:
             gone = Seen(now_ms, 0.0, 0.0, 0.0, saturated=True, done=0.0, busy_s=0.0)
             self._known[name] = throughput.follow(self._known[name], gone)
         self._counters = seen
-        self._slots = {name: sum(one.limit for _, one in fleet.get(name, ())) for name in _SLOTS}
+        self._slots = {name: math.fsum(one.limit for _, one in fleet.get(name, ())) for name in _SLOTS}
 
     def _note_arrivals(self, overview: Overview, now_ms: int) -> None:
         for queue in overview.queues:
@@ -193,8 +194,10 @@ class Forecaster:
         if self._overview is not None:
             occupied |= {queue.lane for queue in self._overview.queues if queue.lane and queue.depth + queue.running}
             occupied &= sharing
-        total = sum(share for name, share in self._shares.items() if name in occupied) or 1.0
-        later = sum(share for name, share in self._shares.items() if name in occupied and self._after(name, lane))
+        total = math.fsum(share for name, share in self._shares.items() if name in occupied) or 1.0
+        later = math.fsum(
+            share for name, share in self._shares.items() if name in occupied and self._after(name, lane)
+        )
         return max(0.0, 1 - later / total), self._shares.get(lane, 0.0) / total
 
     def _after(self, one: str, other: str) -> bool:
@@ -217,7 +220,9 @@ class Forecaster:
             if each <= 0 or not (head == mine or any(self._known[name].call_s for name in names)):
                 continue  # how fast it is cannot be told before it has answered, as after a restart
             rivals = [(rates, mix) for one, rates, mix in before if head != mine or one in sharing]
-            now, usual = (sum(rates[which] * self._each(names, mix) for rates, mix in rivals) for which in (0, 1))
+            now, usual = (
+                math.fsum(rates[which] * self._each(names, mix) for rates, mix in rivals) for which in (0, 1)
+            )
             if head == mine:
                 known = self._known[head]
                 rate, healthy, left, floor = known.rate, known.healthy, upper, own
@@ -232,9 +237,9 @@ class Forecaster:
     def _each(self, names: Sequence[str], mix: Mapping[str, float]) -> float:
         """Work of an ordinary run of a mix: seconds in a slot, or calls that such resources have to answer."""
         if names[0] in _SLOTS:
-            return sum(part * self._path_s(one) for one, part in mix.items())
-        mean = sum(self._mean_need(self._known[name], self._known[WORKERS]) for name in names)
-        return sum(part * self._need(one, names, mean) for one, part in mix.items())
+            return math.fsum(part * self._path_s(one) for one, part in mix.items())
+        mean = math.fsum(self._mean_need(self._known[name], self._known[WORKERS]) for name in names)
+        return math.fsum(part * self._need(one, names, mean) for one, part in mix.items())
 
     def _mix(self, lane: str, workflow: str | None = None) -> dict[str, float]:
         """Parts of the workflows among the runs of a lane; with ``workflow``, among those that go before such a run.
@@ -254,20 +259,20 @@ class Forecaster:
             if declared.lane == lane or (workflow is not None and earlier):
                 counts[queue.workflow] = counts.get(queue.workflow, 0.0) + runs
         counts = counts or every  # no workflow is at home in the lane: callers chose it for theirs
-        total = sum(counts.values())
+        total = math.fsum(counts.values())
         return {name: count / total for name, count in counts.items()}
 
     def _path_s(self, workflow: str) -> float:
         """How long a run of the workflow needs its slot if its calls wait for nothing."""
         latest = self._tracks.get(path_name(workflow, False), ())[-PATHS_REMEMBERED:]
         if latest:
-            return sum(sample[0] for sample in latest) / len(latest)
+            return math.fsum(sample[0] for sample in latest) / len(latest)
         return self._known[WORKERS].call_s or 0.0
 
     def _need(self, workflow: str, names: Sequence[str], mean: float) -> float:
         needs = self._needs(workflow)
         if needs is not None:
-            return sum(needs.get(name, 0.0) for name in names)
+            return math.fsum(needs.get(name, 0.0) for name in names)
         whole_s = self._path_s("")
         return mean * self._path_s(workflow) / whole_s if whole_s > 0 else mean
 
@@ -291,12 +296,12 @@ def _seen(
     told: Sequence[tuple[str, ResourceReport]], now_ms: int, done: float, busy_s: float, waiting_runs: int
 ) -> Seen:
     reports = [one for _, one in told]
-    limit, inflight = sum(one.limit for one in reports), sum(one.inflight for one in reports)
+    limit, inflight = math.fsum(one.limit for one in reports), math.fsum(one.inflight for one in reports)
     if reports[0].name in _SLOTS:  # what waits for slots waits in the store
         saturated = waiting_runs > 0 and inflight >= limit - 0.5
     else:
-        open_limit = sum(one.limit for one in reports if one.saturated or one.inflight)
+        open_limit = math.fsum(one.limit for one in reports if one.saturated or one.inflight)
         saturated = any(one.saturated for one in reports) and inflight >= 0.8 * open_limit
     calls = [one.call_s for one in reports if one.call_s is not None]
-    typical_s = sum(calls) / len(calls) if calls else None
-    return Seen(now_ms, limit, sum(one.most for one in reports), inflight, saturated, done, busy_s, typical_s)
+    typical_s = math.fsum(calls) / len(calls) if calls else None
+    return Seen(now_ms, limit, math.fsum(one.most for one in reports), inflight, saturated, done, busy_s, typical_s)

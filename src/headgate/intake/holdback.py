@@ -5,6 +5,7 @@ The rule is `headgate.policy.holdback`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -40,7 +41,7 @@ class Holdback:
                 parts = lent(group, self._levels, begins_at=settings.holdback)
                 found |= {lane: part for lane, part in parts.items() if part < 1}
         self.lent = found
-        sums = {lane: sum(shares[one] for one in settings.sharing(lane)) for lane in found}
+        sums = {lane: math.fsum(shares[one] for one in settings.sharing(lane)) for lane in found}
         self._most = {lane: most(shares[lane] / sums[lane], part) for lane, part in found.items()}
 
     def beside(self, by_hand: HeldBack) -> HeldBack:

@@ -6,6 +6,7 @@ Then all runs of its workflow should be done more cheaply, not only those that d
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from headgate.policy import pressure
@@ -42,7 +43,7 @@ class Lateness:
             while seen and seen[0][0] < now_ms - LOOKED_BACK_MS:
                 seen.popleft()
             if len(seen) >= LEAST:
-                mean = sum(one for _, one in seen) / len(seen)
+                mean = math.fsum(one for _, one in seen) / len(seen)
                 sample[workflow] = max(sample.get(workflow, 0.0), mean)
         self._seen = {kind: seen for kind, seen in self._seen.items() if seen}
         self.levels = pressure.follow_each(self.levels, sample, elapsed_s=(now_ms - self._at_ms) / 1000)

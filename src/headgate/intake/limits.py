@@ -178,7 +178,7 @@ class RuleBook:
         peak is bounded in each process, call by call."""
         if "parallel" in estimate.stated or not estimate.wall_s:
             return estimate.parallel if "parallel" in estimate.stated else 0
-        busy_s = sum(use.busy_s for name, use in estimate.per_resource.items() if name in self._settings.tools)
+        busy_s = math.fsum(use.busy_s for name, use in estimate.per_resource.items() if name in self._settings.tools)
         return math.ceil(busy_s / estimate.wall_s)
 
     def _default_lane(self) -> str:

@@ -6,6 +6,7 @@ themselves are never judged from here: those are exact, in the store's transacti
 
 from __future__ import annotations
 
+import math
 import mmap
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -115,7 +116,7 @@ class Outlook:
     def lanes_rate(self, lanes: tuple[str, ...]) -> float | None:
         """Starts per second of several lanes together."""
         known = [rate for lane in lanes if (rate := self.rate(lane=lane)) is not None]
-        return sum(known) if known else None
+        return math.fsum(known) if known else None
 
     def eta_ms(self, lane: str, ahead_of: tuple[str, ...], position: int) -> int | None:
         """Expected milliseconds until the run at ``position`` starts; ``None`` while no worker was seen at work."""

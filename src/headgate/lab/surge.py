@@ -9,9 +9,6 @@ Users are simpler than in the demo: a follow-up comes when the trace says, and a
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,19 +24,17 @@ from headgate.guard.ambient import current_resource
 from headgate.lab.provider.catalogue import MODELS
 from headgate.lab.provider.physics import Answer, Call
 from headgate.lab.provider.service import Provider
+from headgate.lab.recording import EventLog, store_folder
 from headgate.lab.trace import Arrival, Phase, load_trace, replay
 from headgate.lab.unlimited import Unlimited
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.lab.weather import Spell
 from headgate.model.run import RunState
-from headgate.observe.bus import Event
 
 PATIENCE_S = 8.0
 PHASES = (Phase("normal", 6.0, 1.4), Phase("surge", 12.0, 14.0), Phase("recovery", 6.0, 1.4))
 OUTAGE = (Spell(10.0, 15.0, capacity=0.4, errors=0.33, models=("large",)),)
 TRACE_FROM_S = 600.0
-NOT_TOLD = frozenset({"owner"})
-"""Fields of events that name the machine and the process."""
 
 SETTINGS: dict[str, Any] = {
     "workers": {"slots": 20},
@@ -66,10 +61,6 @@ SETTINGS: dict[str, Any] = {
         }
     },
 }
-
-
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a private directory is made inside
-"""The store's file lives here if it can: what is measured is virtual, and a slow disk would only cost real time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +98,13 @@ class ProviderError(RuntimeError):
         super().__init__(f"{answer.status} {answer.code}")
 
 
-class EventLog:
-    """A running hash over everything that the bus tells."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.count = 0
-
-    def __call__(self, event: Event) -> None:
-        # each event is told with its fields in one order, so they need no sorting; values are numbers and texts
-        told = [item for item in event.fields.items() if item[0] not in NOT_TOLD]
-        self._hash.update(f"{event.name} {event.at_ms} {told}\n".encode())
-        self.count += 1
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 def surge(*, seed: int, limits: bool = True, phases: Sequence[Phase] = PHASES) -> Outcome:
     """Play the surge with headgate, or (``limits=False``) with nothing held back."""
     arrivals = _arrivals(seed, tuple(phases))
     if not limits:
         return run_virtual(lambda clock: _unlimited(arrivals, clock, seed))
-    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="headgate-surge-", dir=memory) as folder:
-        return run_virtual(lambda clock: _limited(arrivals, clock, seed, Path(folder)))
+    with store_folder("headgate-surge-") as folder:
+        return run_virtual(lambda clock: _limited(arrivals, clock, seed, folder))
 
 
 @cache

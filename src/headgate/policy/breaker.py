@@ -147,7 +147,7 @@ class Breaker:
         self.probe_out = False
         self._reopened = 0
         self._probed = (*self._probed, True)[-PROBES_SEEN:]
-        if sum(self._probed) < self._rules.probes:
+        if sum(1 for probed in self._probed if probed) < self._rules.probes:
             return None
         self._window.clear()
         self._probed = ()

@@ -16,6 +16,7 @@ Invariants: a p90 is never before its p50; no error counts for more than a facto
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -72,7 +73,7 @@ def level(kept: Sequence[float]) -> float:
     if not kept:
         return 0.9
     # Few outcomes say little: they count as if beside ten that came out as promised.
-    share = (sum(kept) + 9.0) / (len(kept) + 10.0)
+    share = (math.fsum(kept) + 9.0) / (len(kept) + 10.0)
     return min(MOST_LEVEL, max(LEAST_LEVEL, 0.9 + (0.9 - share)))
 
 

@@ -62,11 +62,11 @@ def split(named: Mapping[str, float | None]) -> dict[str, float]:
     """
     if not named:
         raise ValueError("there must be at least one lane")
-    left = 1.0 - sum(share for share in named.values() if share is not None)
+    left = 1.0 - math.fsum(share for share in named.values() if share is not None)
     unnamed = sum(1 for share in named.values() if share is None)
     each = left / unnamed if unnamed else 0.0
     raw = {lane: max(LEAST_SHARE, each if share is None else share) for lane, share in named.items()}
-    total = sum(raw.values())
+    total = math.fsum(raw.values())
     return {lane: share / total for lane, share in raw.items()}
 
 
@@ -81,11 +81,11 @@ def ask(shares: Mapping[str, float], running: Mapping[str, int], owed: Owed, *, 
     short = {lane: max(0.0, share * slots - running.get(lane, 0)) for lane, share in shares.items()}
     # What is running never exceeds slots - free, so the lanes are short of at least `free` slots together; they
     # are short of more when others have borrowed, and then share in proportion what has come back.
-    scale = free / max(sum(short.values()), free, _ROUNDING)
+    scale = free / max(math.fsum(short.values()), free, _ROUNDING)
     quota = {lane: math.floor(missing * scale + _ROUNDING) for lane, missing in short.items()}
     fraction = {lane: max(0.0, short[lane] * scale - quota[lane]) for lane in shares}
     whole = frozenset(lane for lane, missing in short.items() if missing - quota[lane] >= 1)
-    owed = _round(quota, fraction, whole, owed, seats=free - sum(quota.values()))
+    owed = _round(quota, fraction, whole, owed, seats=free - round(math.fsum(quota.values())))
     entitled = tuple((lane, number) for lane, number in quota.items() if number)
     return Ask((*entitled, *((lane, free) for lane in shares)), owed)
 

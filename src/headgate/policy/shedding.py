@@ -24,6 +24,7 @@ Trade-off: every process follows its own cursor by the same queues; two of them 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,7 +71,7 @@ def refused_parts(share: float, order: Sequence[str], offered: Mapping[str, floa
 
     ``order``: all lanes, those that are refused first first. ``offered``: the cost of what came lately, by lane.
     """
-    total = sum(offered.get(lane, 0.0) for lane in order)
+    total = math.fsum(offered.get(lane, 0.0) for lane in order)
     parts: dict[str, float] = {}
     left = share * total if total > 0 else share
     for lane in order:
@@ -88,8 +89,8 @@ def refused_parts(share: float, order: Sequence[str], offered: Mapping[str, floa
 def bounded(cursor: Cursor, reached: Sequence[str], offered: Mapping[str, float]) -> Cursor:
     """The cursor with a share no larger than what is offered in the lanes that may be refused at all. Without this
     it would go on rising while they are refused already, and take as long to come back."""
-    total = sum(offered.values())
-    most = sum(offered.get(lane, 0.0) for lane in reached) / total if total > 0 else 1.0
+    total = math.fsum(offered.values())
+    most = math.fsum(offered.get(lane, 0.0) for lane in reached) / total if total > 0 else 1.0
     return replace(cursor, share=min(cursor.share, most))
 
 

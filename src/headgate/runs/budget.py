@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from headgate.config.settings import FleetBudget
@@ -27,7 +28,7 @@ def budget_of(claim: Claim) -> RunBudget:
         own = [step for step in claim.steps if step.started_ms >= run.submitted_ms]
         calls = max(calls, sum(step.tries for step in own))
         tokens = max(tokens, sum(step.model_tokens for step in own))
-        money = max(money, sum(step.money for step in own))
+        money = max(money, math.fsum(step.money for step in own))
     return RunBudget(
         ceiling,
         used_calls=calls,

@@ -8,6 +8,7 @@ resumed parent finds the same answers at the same places.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Children:
         self._attempt.meter.below = Below(
             sum(child.calls for child in own) + sum(grant.calls or 0 for grant in grants),
             sum(child.model_tokens for child in own) + sum(int(grant.model_tokens or 0) for grant in grants),
-            sum(child.money for child in own) + sum(grant.money or 0.0 for grant in grants),
+            math.fsum(child.money for child in own) + math.fsum(grant.money or 0.0 for grant in grants),
         )
 
     async def freed(self) -> bool:

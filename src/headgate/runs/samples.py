@@ -6,6 +6,7 @@ Losing a second of samples changes nothing but what is learned. Of a busy workfl
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 
@@ -71,7 +72,7 @@ def _sample(attempt: Attempt, *, whole: bool) -> RunSample:
         model_tokens=meter.used_model_tokens,
         money=meter.used_money,
         calls=meter.used_calls,
-        ran_s=sum(use.busy_s for use in uses.values()),
+        ran_s=math.fsum(use.busy_s for use in uses.values()),
         wall_s=attempt.wall_ms / 1000,
         parallel=attempt.parallel,
         per_resource=uses,

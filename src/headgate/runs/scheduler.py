@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -53,7 +54,7 @@ class LaneScheduler:
         shares = self._shares
         if held_back.lanes:
             shares = {lane: share for lane, share in shares.items() if held_back.open_slots(lane, slots) > 0}
-            whole = sum(shares.values())
+            whole = math.fsum(shares.values())
             shares = {lane: share / whole for lane, share in shares.items()}
         plan = lane_shares.ask(shares, carried, self._owed, slots=slots, free=free)
         self._owed = plan.owed

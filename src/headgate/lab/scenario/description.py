@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from headgate.config.document import Document, Unreadable, read_document
+from headgate.config.document import LARGEST_BYTES, Document, Unreadable, read_document
 from headgate.config.fields import Count, Name, Names, Settings
 from headgate.config.schema import without_emptiness
 from headgate.config.settings import GateSettings
@@ -277,7 +277,9 @@ def load_scenario(name: str) -> Scenario:
     """
     if name.endswith((".yaml", ".yml")):
         try:
-            return parse_scenario(Path(name).read_text(encoding="utf-8"), name)
+            with Path(name).open("rb") as stream:
+                text = stream.read(LARGEST_BYTES + 1).decode("utf-8")  # a larger one is refused by its length
+            return parse_scenario(text, name)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError([f"{name}: cannot be read: {error}"]) from error
     known = shipped()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
-import os
-import tempfile
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from random import Random
 
 from headgate.errors import HeadgateError
 from headgate.gate import Gate
+from headgate.lab.recording import EventLog, store_folder
 from headgate.lab.scenario.calls import Agent
 from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import ResourceFacts, Tally
@@ -26,7 +25,6 @@ from headgate.lab.scenario.timeline import Sight, Timeline, Watcher
 from headgate.lab.scenario.traffic import Wish, wishes
 from headgate.lab.scenario.users import WORKFLOW, Asked, Users
 from headgate.lab.scenario.world import Effect, World
-from headgate.lab.surge import SHARED_MEMORY, EventLog
 from headgate.lab.unlimited import Unlimited
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.model.run import RunState
@@ -110,10 +108,9 @@ def play(
     Raises:
         HeadgateError: accepted runs were left without an end.
     """
-    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     drawn = wishes(scenario, seed, without=without)
-    with tempfile.TemporaryDirectory(prefix="headgate-scenario-", dir=memory) as folder, collecting_rarely():
-        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, Path(folder), aside, untold))
+    with store_folder("headgate-scenario-") as folder, collecting_rarely():
+        return run_virtual(lambda clock: _play(scenario, drawn, clock, seed, folder, aside, untold))
 
 
 def unlimited(scenario: Scenario, *, seed: int, without: Sequence[str] = ()) -> Played:

@@ -278,9 +278,9 @@ class CohortLimiter:
         mean, spread = censored_mean(ended, running + timed_out, self._center, self._spread)
         self._center = mean
         self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
-        told = sum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
+        told = math.fsum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
         error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + told)
-        log_calls = (cohort.log_calls + sum(self._log_calls(stamp, now) for stamp in members)) / cohort.sent
+        log_calls = (cohort.log_calls + math.fsum(self._log_calls(stamp, now) for stamp in members)) / cohort.sent
         below = (self._belief.base()[0] - mean) / error if self._judged else 0.0
         if below > DOUBT and self._sounding is None:
             self._calm, self._doubt = SOUND_EVERY, True

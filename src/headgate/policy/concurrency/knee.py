@@ -74,8 +74,8 @@ class KneeBelief:
 
     def base(self) -> tuple[float, float]:
         """Mean and standard deviation of the base."""
-        mean = sum(w * b for w, b in zip(self._weights, self._bases, strict=True))
-        variance = sum(
+        mean = math.fsum(w * b for w, b in zip(self._weights, self._bases, strict=True))
+        variance = math.fsum(
             w * (v + (b - mean) ** 2) for w, b, v in zip(self._weights, self._bases, self._spreads, strict=True)
         )
         return mean, math.sqrt(variance)

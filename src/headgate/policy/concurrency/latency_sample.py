@@ -38,9 +38,9 @@ class SizeEffect:
         count = len(calls)
         if not count:
             return
-        latency, size = sum(call[0] for call in calls) / count, sum(call[1] for call in calls) / count
-        self._both = SIZE_KEPT * self._both + sum((y - latency) * (s - size) for y, s in calls)
-        self._square = SIZE_KEPT * self._square + sum((s - size) ** 2 for _, s in calls)
+        latency, size = math.fsum(call[0] for call in calls) / count, math.fsum(call[1] for call in calls) / count
+        self._both = SIZE_KEPT * self._both + math.fsum((y - latency) * (s - size) for y, s in calls)
+        self._square = SIZE_KEPT * self._square + math.fsum((s - size) ** 2 for _, s in calls)
         self.slope = min(1.2, max(0.0, self._both / (self._square + 1e-6)))
         if self._middle is None:
             self._middle = size
@@ -68,7 +68,7 @@ def censored_mean(
     one if none did.
     """
     count = len(ended) + len(at_least)
-    mean, squares, shift = sum(ended) / len(ended) if ended else usual, 0.0, 0.0
+    mean, squares, shift = math.fsum(ended) / len(ended) if ended else usual, 0.0, 0.0
     for _ in range(_ROUNDS):
         shift = squares = 0.0
         for x in ended:
