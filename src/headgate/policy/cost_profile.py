@@ -177,20 +177,20 @@ def _note(trackers: dict[str, Tracker], name: str, value: float, *, whole: bool)
 
 
 def _moved(known: Tracker, sample: float, value: float, *, whole: bool) -> Tracker:
-    gain = max(_GAIN, 1 / (known.seen + 1))
-    far = abs(sample - known.p50)
-    above = known.above + 1 if sample > known.p90 else 0
-    p50 = known.p50
-    if whole:
-        step = gain * known.spread / 2
-        p50 += step if sample > p50 else -step
-    step = gain * max(known.spread, known.p90 - known.p50)
-    p90 = known.p90 + (0.9 * step if above else -0.1 * step)
+    p50, p90, spread, above, seen, mean = known
+    gain = max(_GAIN, 1 / (seen + 1))
+    above = above + 1 if sample > p90 else 0
+    step = gain * max(spread, p90 - p50)
+    high = p90 + (0.9 * step if above else -0.1 * step)
     if above > 1:
-        p90 = max(p90, (known.p90 + sample) / 2)
-    spread = max(_SPREAD_LEAST, known.spread + gain * (far - known.spread)) if whole else known.spread
-    mean = known.mean + (value - known.mean) / min(known.seen + 1, _MEAN_OF) if whole else known.mean
-    return Tracker(p50, max(p90, p50), spread, above, known.seen + whole, mean)
+        high = max(high, (p90 + sample) / 2)
+    if whole:
+        far = abs(sample - p50)
+        step = gain * spread / 2
+        p50 += step if sample > p50 else -step
+        spread = max(_SPREAD_LEAST, spread + gain * (far - spread))
+        mean += (value - mean) / min(seen + 1, _MEAN_OF)
+    return Tracker(p50, max(high, p50), spread, above, seen + whole, mean)
 
 
 def _value(name: str, tracker: Tracker | None, *, high: bool) -> float:

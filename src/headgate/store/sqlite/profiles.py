@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from headgate.model.cost import RunSample
 from headgate.policy import cost_profile
@@ -12,6 +13,8 @@ from headgate.store.sqlite.transaction import Reading, Transaction
 from headgate.store.values import KnownProfile
 
 WORKFLOWS_AT_MOST = 1000
+TEXTS_REMEMBERED = 256
+"""Stored profiles that need not be read from their text again: what was written is asked for within a second."""
 
 
 class SqliteProfiles:
@@ -52,6 +55,7 @@ def _learn(tx: Transaction, samples: Sequence[RunSample], now_ms: int) -> None:
     tx.run("drop_stalest_profiles", WORKFLOWS_AT_MOST)
 
 
+@lru_cache(TEXTS_REMEMBERED)
 def _read(text: str) -> Profile | None:
     """A stored profile; a damaged one is learned anew."""
     try:
