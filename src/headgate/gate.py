@@ -386,7 +386,7 @@ class Gate:
         self.poke()
 
     def _resource_pressure(self) -> float:
-        return max((one.pressure for one in self.resources.statistics().values()), default=0.0)
+        return max((one.standing().pressure for one in self.resources.all()), default=0.0)
 
     async def _watch_queues(self) -> None:
         while True:

@@ -22,7 +22,7 @@ from headgate.guard.controls import Pause, check_end, override_of
 from headgate.guard.last_resort import StaleAnswers
 from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed, check_callable, check_options
 from headgate.guard.slot import Slot, SlotState
-from headgate.guard.statistics import ResourceStatistics
+from headgate.guard.statistics import ResourceStatistics, Standing, snapshot, standing
 from headgate.guard.turnstile import Turnstile
 from headgate.guard.waiting import running_loop
 
@@ -214,7 +214,12 @@ class Resource(Guarded):
     def statistics(self) -> ResourceStatistics:
         """One consistent snapshot."""
         self.reap()
-        return self.turnstile.statistics()
+        return self.turnstile.picture(snapshot)
+
+    def standing(self) -> Standing:
+        """The part of `statistics` that is asked for several times a second, for less."""
+        self.reap()
+        return self.turnstile.picture(standing)
 
     def reap(self) -> None:
         """End the slots whose holders were thrown away while they held them."""

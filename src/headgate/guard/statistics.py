@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from headgate.config.settings import ResourceSettings
 from headgate.guard.controls import Override, Pause
@@ -14,6 +14,9 @@ from headgate.guard.model_tokens import TokenHolds, TokenRoom
 from headgate.guard.refusals import Refusals
 from headgate.guard.retries import Retries
 from headgate.policy.breaker import BreakerState
+
+Picture = TypeVar("Picture")
+"""What is made of a resource's state of one moment: its statistics, or how it stands."""
 
 
 class Tally(dict[str, int]):
@@ -30,8 +33,10 @@ class Tally(dict[str, int]):
 
 
 class Counts(NamedTuple):
-    """What the turnstile and its parts count themselves."""
+    """Whose turnstile it is, and what it and its parts count themselves."""
 
+    name: str
+    kind: str
     calls: int
     inflight: int
     retries: Retries
@@ -121,57 +126,73 @@ def pressure(
     return 0.5 + 0.5 * min(1.0, max(waiting / depth, oldest_s / max_age_s))
 
 
+class Standing(NamedTuple):
+    """What is asked of a resource several times a second; the names are those of `ResourceStatistics`."""
+
+    limit: int
+    inflight: int
+    waiting: int
+    oldest_wait_s: float
+    p50_s: float | None
+    error_rate: float
+    pressure: float
+    pause: Pause | None
+    breaker_refuses: bool
+
+
+def standing(evidence: Evidence, door: Door, settings: ResourceSettings, now: float, counts: Counts) -> Standing:
+    """How a resource stands, read under its lock."""
+    queue, limit, waiting = door.queue, door.limit(now), door.waiting
+    oldest_s, pause = queue.oldest_age_s(now), door.controls.paused(now)
+    broken = evidence.breaker is not None and evidence.breaker.refuses(now)
+    pressed = pressure(
+        inflight=counts.inflight,
+        limit=limit,
+        waiting=waiting,
+        depth=queue.depth,
+        oldest_s=oldest_s,
+        max_age_s=settings.queue.max_age,
+        broken=broken,
+        paused=pause is not None,
+    )
+    p50_s, bad_share = evidence.latencies.quantile(0.5, now), evidence.outcomes.bad_share(now)
+    return Standing(limit, counts.inflight, waiting, oldest_s, p50_s, bad_share, pressed, pause, broken)
+
+
 def snapshot(
-    evidence: Evidence,
-    door: Door,
-    settings: ResourceSettings,
-    now: float,
-    name: str,
-    kind: str,
-    counts: Counts,
+    evidence: Evidence, door: Door, settings: ResourceSettings, now: float, counts: Counts
 ) -> ResourceStatistics:
     """The statistics of a resource, read under its lock."""
-    breaker = evidence.breaker
-    queue, controls = door.queue, door.controls
-    limit, waiting = door.limit(now), door.waiting
-    rate, pause = controls.rate(now), controls.paused(now)
-    oldest_s = queue.oldest_age_s(now)
-    p50_s, p95_s, p99_s = evidence.latencies.quantiles((0.5, 0.95, 0.99), now)
+    stands = standing(evidence, door, settings, now, counts)
+    breaker, controls = evidence.breaker, door.controls
+    rate = controls.rate(now)
+    p95_s, p99_s = evidence.latencies.quantiles((0.95, 0.99), now)
     return ResourceStatistics(
-        name=name,
-        kind=kind,
-        limit=limit,
+        name=counts.name,
+        kind=counts.kind,
+        limit=stands.limit,
         base_limit=evidence.limiter.limit,
         least=settings.concurrency.least,
         most=settings.concurrency.most,
-        inflight=counts.inflight,
-        waiting=waiting,
-        queue_limit=queue.depth,
-        oldest_wait_s=oldest_s,
-        p50_s=p50_s,
+        inflight=stands.inflight,
+        waiting=stands.waiting,
+        queue_limit=door.queue.depth,
+        oldest_wait_s=stands.oldest_wait_s,
+        p50_s=stands.p50_s,
         p95_s=p95_s,
         p99_s=p99_s,
         done=evidence.done,
         busy_s=evidence.busy_s,
-        error_rate=evidence.outcomes.bad_share(now),
+        error_rate=stands.error_rate,
         breaker=str(breaker.state if breaker is not None else BreakerState.CLOSED),
         rate_remaining=None if rate is None else rate.remaining(now),
         calls=counts.calls,
         refused=Tally(counts.refusals.counts),
         retries=counts.retries.count,
-        pressure=pressure(
-            inflight=counts.inflight,
-            limit=limit,
-            waiting=waiting,
-            depth=queue.depth,
-            oldest_s=oldest_s,
-            max_age_s=settings.queue.max_age,
-            broken=breaker is not None and breaker.refuses(now),
-            paused=pause is not None,
-        ),
+        pressure=stands.pressure,
         override=controls.overridden(now),
-        pause=pause,
-        breaker_refuses=breaker is not None and breaker.refuses(now),
+        pause=stands.pause,
+        breaker_refuses=stands.breaker_refuses,
         at_s=now,
         would_refuse=Tally(counts.refusals.shadowed),
         cooldown=evidence.cooldown(now),

@@ -32,7 +32,7 @@ from headgate.guard.refusals import Denial, Refusals
 from headgate.guard.retries import Retries, SharedRunRetries
 from headgate.guard.retry import Again
 from headgate.guard.slot import Slot, SlotState
-from headgate.guard.statistics import Counts, ResourceStatistics, snapshot
+from headgate.guard.statistics import Counts, Picture
 from headgate.model.outcome import CallResult
 from headgate.model.reason import Reason
 from headgate.observe.bus import EventBus
@@ -271,12 +271,12 @@ class Turnstile:
         with self._lock:
             return self.evidence.usual_s(self._clock.monotonic(), size, least=least, or_smaller=or_smaller)
 
-    def statistics(self) -> ResourceStatistics:
-        """The state of now, all read under one lock."""
+    def picture(self, of: Callable[[Evidence, Door, ResourceSettings, float, Counts], Picture]) -> Picture:
+        """What ``of`` makes of the state of now, all read under one lock."""
         with self._lock:
-            now = self._clock.monotonic()
-            counts = Counts(self.calls, self.inflight, self._retries, self._refusals, self.tokens)
-            return snapshot(self.evidence, self._door, self._settings, now, self.name, self.kind, counts)
+            name, kind = self.name, self.kind
+            counts = Counts(name, kind, self.calls, self.inflight, self._retries, self._refusals, self.tokens)
+            return of(self.evidence, self._door, self._settings, self._clock.monotonic(), counts)
 
     # everything below is called with the lock held
 

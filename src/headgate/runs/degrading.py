@@ -52,7 +52,7 @@ class ResourceWatch:
         return known if known is not None and now - known.at < SAMPLE_S else self._look(name, known, now)
 
     def _look(self, name: str, known: Outlook | None, now: float) -> Outlook:
-        seen = self._resources.get(name).statistics()
+        seen = self._resources.get(name).standing()
         wait_s = degrade.expected_wait_s(
             waiting=seen.waiting,
             inflight=seen.inflight,
