@@ -35,8 +35,8 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         # each event is told with its fields in one order, so they need no sorting; values are numbers and texts
-        told = [item for item in event.fields.items() if item[0] not in NOT_TOLD]
-        self._hash.update(f"{event.name} {event.at_ms} {told}\n".encode())
+        told = ", ".join([f"({key!r}, {value!r})" for key, value in event.fields.items() if key not in NOT_TOLD])
+        self._hash.update(f"{event.name} {event.at_ms} [{told}]\n".encode())
         self.count += 1
 
     def hexdigest(self) -> str:
