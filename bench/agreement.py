@@ -2,13 +2,14 @@
 
     python -m bench.agreement                     about two minutes a seed
     python -m bench.agreement --seeds 3 --most 10
+    python -m bench.agreement --apart             intake and workers in processes of their own
 
 Real time needs a machine that is otherwise idle: with more to do than it has cores, calls and leases wait for the
 machine and not for the dependencies. The load average is told with the result.
 
 In real time there are three processes: ``headgate serve`` with its workers and a store on disk, the simulated
-provider as its dependencies, and this one, which sends the load. Exits non-zero when the mean goodputs are more than
-``--most`` points apart.
+provider as its dependencies, and this one, which sends the load; with ``--apart`` a fourth, ``headgate worker``.
+Exits non-zero when the mean goodputs are more than ``--most`` points apart.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
 
@@ -35,23 +38,31 @@ STARTS_WITHIN_S = 30.0
 SHOWN = ("goodput", "accepted-late", "critical-on-time", "interactive-on-time", "standard-on-time", "eta-error")
 
 
-def serving(provider: str, store: str, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """``headgate serve`` on a free port, once it answers."""
-    told = {"AGREEMENT_SCENARIO": str(FILE), "AGREEMENT_PROVIDER": provider, "AGREEMENT_STORE": store}
-    arguments = [sys.executable, "-m", "headgate", "serve", "bench.agreement_app:gate", "--port", "0", "--log", "off"]
+@contextmanager
+def running(command: str, *options: str, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``headgate COMMAND`` of the app, until the block ends."""
+    arguments = [sys.executable, "-m", "headgate", command, "bench.agreement_app:gate", *options, "--log", "off"]
     with log.open("wb") as out:
-        process = subprocess.Popen(arguments, env={**os.environ, **told}, stdout=out, stderr=out)
+        process = subprocess.Popen(arguments, env={**os.environ, **env}, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(STARTS_WITHIN_S)
+
+
+def address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Where it serves, once it says so."""
     until = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < until and process.poll() is None:
         words = log.read_text().partition(" at http://")[2].split()
         if words:
-            return process, f"http://{words[0]}"
+            return f"http://{words[0]}"
         time.sleep(0.1)
-    process.kill()
     raise RuntimeError(f"the service did not start: {log.read_text()}")
 
 
-def real(scenario: Scenario, seed: int) -> Played:
+def real(scenario: Scenario, seed: int, *, apart: bool) -> Played:
     spells = [
         {
             "start_s": one.since,
@@ -69,24 +80,35 @@ def real(scenario: Scenario, seed: int) -> Played:
         tempfile.TemporaryDirectory(prefix="headgate-agreement-") as folder,
         ProviderProcess(seed=seed, scenario=str(FILE)) as provider,
     ):
-        process, url = serving(provider.base_url, f"sqlite:///{folder}/runs.db", Path(folder) / "log")
-        try:
+        env = {
+            "AGREEMENT_SCENARIO": str(FILE),
+            "AGREEMENT_PROVIDER": provider.base_url,
+            "AGREEMENT_STORE": f"sqlite:///{folder}/runs.db",
+        }
+        log = Path(folder) / "log"
+        with ExitStack() as processes:
+            options = ("--port", "0", *(["--no-workers"] if apart else []))
+            service = processes.enter_context(running("serve", *options, env=env, log=log))
+            url = address(service, log)
+            if apart:
+                processes.enter_context(running("worker", env=env, log=Path(folder) / "worker.log"))
             provider.schedule(spells)
             return live(scenario, url, seed=seed)
-        finally:
-            process.terminate()
-            process.wait(STARTS_WITHIN_S)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Virtual time against real time.")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--most", type=float, default=10.0, help="points of goodput that they may be apart")
+    parser.add_argument("--apart", action="store_true", help="workers in a process of their own")
     arguments = parser.parse_args()
     scenario = load_scenario(str(FILE))
     found: dict[str, list[float]] = {"virtual": [], "real": []}
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds):
-        for name, played in (("virtual", play(scenario, seed=seed)), ("real", real(scenario, seed))):
+        for name, played in (
+            ("virtual", play(scenario, seed=seed)),
+            ("real", real(scenario, seed, apart=arguments.apart)),
+        ):
             could = bound(scenario, [f.wish for f in played.fates if f.wish.at_s >= scenario.warm_up])
             measured = score(played, could).measures
             found[name].append(measured["goodput"])

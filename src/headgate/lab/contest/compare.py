@@ -122,12 +122,16 @@ def compare(
     known = contestants()
     if unknown := [name for name in policies if name not in known]:
         raise ConfigError([f"there is no policy {unknown[0]!r}; known: {', '.join(known)}"])
-    return _compared(list(product(scenarios, seeds, policies)), jobs, on_done)
+    return compare_all(list(product(scenarios, seeds, policies)), jobs=jobs, on_done=on_done)
 
 
-def _compared(
-    tasks: Sequence[tuple[Scenario, int, str]], jobs: int, on_done: Callable[[int, int], None] | None
+def compare_all(
+    tasks: Sequence[tuple[Scenario, int, str]],
+    *,
+    jobs: int = 1,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> Iterator[Entry]:
+    """The same for single plays: a scenario, a seed, and the name of a policy that there is."""
     for done, entry in enumerate(_one_by_one(tasks) if jobs <= 1 else _side_by_side(tasks, jobs), 1):
         if on_done is not None:
             on_done(done, len(tasks))
