@@ -29,7 +29,7 @@ class Reason(StrEnum):
     TOO_LATE = "too_late"
     """With the work ahead of it, it would start or finish too late if it were taken in now; later it may fit."""
     RETRY_BUDGET = "retry_budget"
-    """A retry was due but the retry budget has no room."""
+    """A retry, or an agent's repair of an unusable answer, was due but the budget for it has no room."""
 
     # nothing there: waiting in line does not help yet (HTTP 503)
     BREAKER_OPEN = "breaker_open"

@@ -66,7 +66,7 @@ _ALL = (
     _spec("call_started", "A call got its slot.", *_CALL, "queued_ms", "inflight", "limit"),
     _spec("call_finished", "A call gave its slot back. `outcome`: a `model.outcome.Outcome`. `ran_ms`: slot held.",
           *_CALL, "outcome", "reason", "status", "queued_ms", "ran_ms", "model_tokens", *_FULLNESS),
-    _spec("call_refused", "A call was refused before it began. `shadow`: only counted, and let through.", *_CALL,
+    _spec("call_refused", "A call, or its repair, was refused before it began. `shadow`: only counted.", *_CALL,
           "reason", "scope", "used", *_FULLNESS, "retry_after_ms", "shadow", decision=True),
     _spec("call_retried", "A failed call will be tried again after `retry_after_ms`, outside its slot.", *_CALL,
           "outcome", "reason", "attempt", "retry_after_ms"),

@@ -94,8 +94,11 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 except Exception as error:
                     if loops is not None and _is_failure(error, progress):
                         loops.failed(watched, error, begun)
+                    if isinstance(error, UnusableResult):
+                        progress.equipment.repairs.ended_unusable(place.resource, error, progress.tell)
                     raise
                 await journal.record(step)
+        progress.equipment.repairs.answered(place.resource)
         if loops is not None:
             loops.succeeded(watched, step.result, begun)
         _tell(progress, "step_remembered", place, step.effect)

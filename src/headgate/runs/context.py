@@ -173,8 +173,9 @@ class Run:
         was wrong (4xx): the step then stays begun, and later attempts of the run end as ``unknown_outcome``.
 
         Raises:
-            Overloaded: the resource refused. LoopDetected: it was made too often without
-                getting anywhere. UnusableResult: no answer passed ``check``.
+            Overloaded: the resource refused; or no answer passed ``check``, and so many did not lately that a repair
+                is not affordable. UnusableResult: no answer passed it. LoopDetected: the call was made too often
+                without getting anywhere.
             BudgetExhausted: the run's own ceiling is reached and its budget says ``at_ceiling: fail``; otherwise the
                 run is paused here.
             UnknownOutcome: a ``once`` step was begun before, by this attempt or one that vanished, and nobody knows

@@ -21,6 +21,7 @@ from headgate.runs.degrading import Ladder, Ladders
 from headgate.runs.experience import Experience, Stretches
 from headgate.runs.journal import StepJournal
 from headgate.runs.loops import LoopWatch
+from headgate.runs.repairs import Repairs
 from headgate.store.protocols import Store
 
 
@@ -41,6 +42,10 @@ class Equipment:
     """Where sub-runs come in."""
     profile: Callable[[str], Profile | None] = lambda workflow: None
     """What runs of a workflow take, as all workers have learned."""
+    repairs: Repairs = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repairs", Repairs(self.resources, self.clock))
 
 
 PLAIN = WorkflowSettings()

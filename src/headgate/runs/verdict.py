@@ -32,6 +32,9 @@ BACKOFF_AT_MOST_S = 60.0
 HINT_AT_MOST_S = 600.0
 """The longest hint of a refusal that a run waits for."""
 THROTTLED_AT_MOST_S = 86400.0
+UNUSABLE_AT_MOST = 30
+"""A run that went aside because of unusable answers does so without counting an attempt until it was taken up so
+often."""
 _REASONS = {
     Outcome.TIMEOUT: Reason.TIMEOUT,
     Outcome.OVERLOADED: Reason.PROVIDER_OVERLOADED,
@@ -147,7 +150,7 @@ def of_error(
         return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, words)
     run = attempt.run
     if again and throttled:
-        wake_ms = _after_throttle_ms(run, hint_s, now_ms, rng)
+        wake_ms = _after_throttle_ms(run, hint_s, now_ms, rng, grows=not _unusable(cause))
         if wake_ms is not None:
             return TryAgain(wake_ms, run.attempts, describe(cause))
         again = False
@@ -185,12 +188,19 @@ def _certain(cause: BaseException, deadline_ms: int | None, now_ms: int) -> Verd
     return None
 
 
-def _after_throttle_ms(run: RunRecord, hint_s: float | None, now_ms: int, rng: Random) -> int | None:
-    """When a run that met a lack of room is tried again. That is no failed attempt: it ends at the deadline only, or
-    without one a day after the first start, because nothing waits for ever."""
+def _unusable(error: BaseException) -> bool:
+    """Whether it is the refusal of a repair: the dependency answers, and to wait for longer makes it no better."""
+    return isinstance(error, Overloaded) and isinstance(error.__cause__, UnusableResult)
+
+
+def _after_throttle_ms(
+    run: RunRecord, hint_s: float | None, now_ms: int, rng: Random, *, grows: bool = True
+) -> int | None:
+    """When a run that met a lack of room is tried again; ``grows``: later each time. That is no failed attempt: it
+    ends at the deadline only, or without one a day after the first start, because nothing waits for ever."""
     started_ms = now_ms if run.started_ms is None else run.started_ms
     latest_ms = started_ms + round(1000 * THROTTLED_AT_MOST_S) if run.deadline_ms is None else run.deadline_ms
-    wake_ms = now_ms + _wait_ms(run.term - 1, hint_s, rng)
+    wake_ms = now_ms + _wait_ms(run.term - 1 if grows else 0, hint_s, rng)
     if wake_ms >= latest_ms and hint_s is not None:
         wake_ms = now_ms + round(1000 * hint_s)  # without the jitter it may still be in time
     return wake_ms if wake_ms < latest_ms else None
@@ -225,7 +235,8 @@ def _how_it_failed(error: BaseException, attempt: Attempt, now_ms: int) -> tuple
     if isinstance(error, SystemExit):  # counted, so that a workflow that ends its process does not do so for ever
         return Reason.INTERRUPTED, True, None, False
     if isinstance(error, Overloaded):
-        return error.reason, error.retryable, error.retry_after_s, error.retryable
+        throttled = error.retryable and not (_unusable(error) and attempt.run.term > UNUSABLE_AT_MOST)
+        return error.reason, error.retryable, error.retry_after_s, throttled
     if isinstance(error, StoreError):
         return Reason.STORE_UNAVAILABLE, True, None, False
     if isinstance(error, Expired):
