@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 from pathlib import Path
 from random import Random
@@ -16,7 +17,9 @@ from headgate.errors import Rejected
 from headgate.gate import Gate
 from headgate.lab.virtual_time import LoopClock, run_virtual
 from headgate.model.reason import Reason
+from headgate.model.resource_report import TrackSample
 from headgate.model.run import RunState
+from headgate.model.tracks import errors_name
 
 TAKES_S = 2.0
 
@@ -62,6 +65,32 @@ def test_a_gate_learns_how_long_runs_take_and_remembers_it(tmp_path: Path) -> No
             await asyncio.sleep(2.5)
             told = await again.submit("job")
             assert told.finish_ms == pytest.approx(1000 * TAKES_S, rel=0.2)
+
+    run_virtual(main)
+
+
+def test_what_other_lanes_teach_never_shortens_a_wait(tmp_path: Path) -> None:
+    def errors(lane: str, workflow: str, log_error: float) -> list[TrackSample]:
+        return [TrackSample(errors_name(lane, workflow, True), (log_error, log_error, 1.0, 0.0))] * 60
+
+    async def main(clock: LoopClock) -> None:
+        async with gate_at(tmp_path, clock) as gate:
+            await learn(gate)
+            lane = next(iter(gate.settings.lanes))
+
+            async def taught(samples: list[TrackSample]) -> tuple[float, float]:
+                await gate.store.reports.learn(samples, now_ms=clock.now_ms())
+                await asyncio.sleep(3.0)
+                prospect = gate.outlook.forecaster.prospect("job", lane)
+                assert prospect is not None
+                return prospect.queued.start.p50, prospect.queued.finish.p50
+
+            assert await taught(errors("", "", -1.0)) == (1.0, 1.0)
+            assert await taught(errors("", "", 1.0)) != (1.0, 1.0)
+            assert await taught(errors(lane, "job", -1.0)) == (
+                pytest.approx(math.exp(-1)),
+                pytest.approx(math.exp(-1)),
+            )
 
     run_virtual(main)
 

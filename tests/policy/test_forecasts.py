@@ -95,6 +95,13 @@ def test_a_p90_is_never_before_its_p50(errors: list[float], kept: list[float]) -
     assert learned.p90 >= learned.p50
 
 
+@given(st.floats(0.1, 4), st.floats(0.1, 50), SECONDS)
+def test_never_shorter_makes_no_time_shorter(p50: float, p90: float, expected_s: float) -> None:
+    spread = Spread(p50, max(p50, p90))
+    for told, before in zip(spread.never_shorter().times_s(expected_s), spread.times_s(expected_s), strict=True):
+        assert told >= max(expected_s, before) - 1e-9
+
+
 def test_broken_promises_raise_the_level() -> None:
     assert calibration.level([]) == 0.9
     assert calibration.level([1.0] * 100) < 0.9 < calibration.level([0.0] * 20 + [1.0] * 80)

@@ -281,15 +281,17 @@ class Forecaster:
         return known.total_done / attempts.total_done if attempts.total_done >= ENOUGH else 0.0
 
     def _spreads(self, lane: str, workflow: str, waited: bool) -> Spreads:
-        for name in (errors_name(lane, workflow, waited), errors_name(lane, "", waited), errors_name("", "", waited)):
-            samples = self._tracks.get(name, ())
-            if len(samples) >= ENOUGH:
-                break
-        else:
-            samples = ()
+        others = errors_name("", "", waited)
+        names = (errors_name(lane, workflow, waited), errors_name(lane, "", waited), others)
+        name = next((one for one in names if len(self._tracks.get(one, ())) >= ENOUGH), "")
+        samples = self._tracks.get(name, ())
         kept = [sample[2] for sample in samples]
-        starts, finishes = ([sample[which] for sample in samples] for which in (0, 1))
-        return Spreads(spread(starts) if waited else Spread(), spread(finishes, kept))
+        starts, finishes = (spread([sample[which] for sample in samples], kept if which else ()) for which in (0, 1))
+        if not waited:
+            return Spreads(Spread(), finishes)
+        return (
+            Spreads(starts.never_shorter(), finishes.never_shorter()) if name == others else Spreads(starts, finishes)
+        )
 
 
 def _seen(

@@ -9,7 +9,9 @@ of the p90 moves with its own misses as in adaptive conformal inference (Gibbs a
 Rule: an error is ``ln((actual + pad) / (expected + pad))``. The last ``WINDOW`` of a kind are remembered, and until
 there are many, a few assumed ones beside them. The p50 is the expected time stretched by their median, the p90 by
 the quantile at ``level``: 0.9, higher when more than a tenth of the latest promises were broken and lower when
-fewer were. A kind with fewer than ``ENOUGH`` errors is judged by a wider one.
+fewer were. A kind with fewer than ``ENOUGH`` errors is judged by a wider one. What other lanes teach about waits only
+makes them longer: early in a flood the first to end are those of the first lanes, whose waits turned out short
+because later lanes gave way, and later lanes would be promised the same.
 
 Invariants: a p90 is never before its p50; no error counts for more than a factor of ``ERROR_AT_MOST``.
 """
@@ -47,6 +49,10 @@ class Spread:
         padded = expected_s + PAD_S
         p50 = max(0.0, padded * self.p50 - PAD_S)
         return p50, max(p50, padded * self.p90 - PAD_S)
+
+    def never_shorter(self) -> Spread:
+        """The same without making any time shorter than expected."""
+        return Spread(max(1.0, self.p50), max(1.0, self.p90))
 
 
 ASSUMED_SPREAD = Spread()
