@@ -21,7 +21,7 @@ import asyncio
 import itertools
 import math
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -66,7 +66,7 @@ class Result:
 
     asked: Counter[str]
     on_time: Counter[str]
-    served_s: Counter[str]
+    served_s: defaultdict[str, float]
 
     @property
     def promise(self) -> float:
@@ -101,7 +101,7 @@ async def play(world: World, clock: LoopClock, folder: Path) -> Result:
         }
     )
     gate = Gate(settings, clock=clock, rng=Random(world.seed), store_mode="inline")
-    result = Result(Counter(), Counter(), Counter())
+    result = Result(Counter(), Counter(), defaultdict(float))
     takes = factors(world)
     begun = clock.monotonic()
 

@@ -72,12 +72,12 @@ def assembled(body: Once) -> Once:
     rate = aiolimiter.AsyncLimiter(1_000_000, 1)
     breakers = purgatory.AsyncCircuitBreakerFactory(default_threshold=8, default_ttl=10)
 
-    @stamina.retry(on=ConnectionError, attempts=3, wait_initial=0.5)
+    @stamina.retry(on=ConnectionError, attempts=3, wait_initial=0.5)  # type: ignore[untyped-decorator]
     async def once() -> None:
         async with await breakers.get_breaker("github"), rate, gate, asyncio.timeout(30):
             await body()
 
-    return once
+    return once  # type: ignore[no-any-return]
 
 
 def missing() -> list[str]:

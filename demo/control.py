@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import uvicorn
-from agent import gate
+from agent import gate  # type: ignore[import-not-found]  # found by its path, see above
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse

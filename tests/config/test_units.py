@@ -52,7 +52,7 @@ def test_amounts(number: int, unit: str) -> None:
 def test_rates(number: int, unit: str, window: str, spaced: bool) -> None:
     text = f"{number}{unit} / {window}" if spaced else f"{number}{unit}/{window}"
     rate = parse_rate(text)
-    assert rate == Rate(pytest.approx(number * COUNTS[unit]), WINDOWS[window])
+    assert rate == Rate(pytest.approx(number * COUNTS[unit]), WINDOWS[window])  # type: ignore[arg-type]
     assert parse_rate(rate) is rate
 
 

@@ -144,7 +144,7 @@ def test_an_async_function_from_a_plain_thread_is_a_mistake_that_is_named() -> N
         async def answer() -> None: ...
 
         with pytest.raises(TypeError, match="async"):
-            tool(clock).call_sync(answer)
+            tool(clock).call_sync(answer)  # type: ignore[unused-coroutine]
 
     run_virtual(main)
 

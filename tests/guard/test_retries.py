@@ -176,7 +176,7 @@ def test_a_used_up_window_paces_and_unknown_ones_do_not() -> None:
     async def main(clock: LoopClock) -> None:
         github = tool(clock)
         for headers in ({"x-ratelimit-remaining-requests": "-1"}, {}, {"x-ratelimit-remaining-requests": "7"}):
-            await github.call(Provider(seconds=0, answer=lambda _, told=headers: Response(told)))
+            await github.call(Provider(seconds=0, answer=lambda _, told=headers: Response(told)))  # type: ignore[call-overload,misc]
         provider = Provider(seconds=0)
         await github.call(provider)
         assert provider.started_at == [0.0]

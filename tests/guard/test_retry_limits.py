@@ -68,7 +68,7 @@ def test_a_short_wait_is_sat_through_and_so_is_a_long_one_outside_of_runs() -> N
         for whose, hint in ((RUN, "3"), (Ambient(), "20")):
             provider = Provider(
                 seconds=0.1,
-                answer=lambda number, hint=hint: "ok" if number else ProviderError(500, {"retry-after": hint}),
+                answer=lambda number, hint=hint: "ok" if number else ProviderError(500, {"retry-after": hint}),  # type: ignore[misc]
             )
             with ambient(whose):
                 assert await github.call(provider) == "ok"

@@ -40,7 +40,7 @@ def test_a_picture_cannot_be_changed_and_can_be_written_down() -> None:
             lambda counts: counts.pop("concurrency"),
         ):
             with pytest.raises(TypeError, match="moment"):
-                change(seen.refused)
+                change(seen.refused)  # type: ignore[no-untyped-call]
         assert json.loads(json.dumps(asdict(seen)))["refused"] == {"concurrency": 1}
         assert copy.deepcopy(seen) == seen
         assert Tally({"a": 1}) | {"b": 2} == {"a": 1, "b": 2}

@@ -162,7 +162,7 @@ def test_a_generator_that_is_not_held_is_refused() -> None:
             with pytest.raises(TypeError, match="generator"):
                 github.call_sync(make, 3)
             with pytest.raises(TypeError, match=r"only made a generator \(count"):
-                await github.call(lambda make=make: make(3))
+                await github.call(lambda make=make: make(3))  # type: ignore[call-overload]
         assert at_rest(github)
 
     run_virtual(main)

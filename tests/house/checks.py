@@ -188,8 +188,9 @@ def assertions(source: Source) -> list[str]:
     """A test that asserts nothing cannot fail for the right reason."""
     found = []
     for node in ast.walk(source.tree):
-        is_test = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
-        if is_test and not any(_asserts(inner) for inner in ast.walk(node)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or not node.name.startswith("test_"):
+            continue
+        if not any(_asserts(inner) for inner in ast.walk(node)):
             found.append(f"{node.lineno}: {node.name} asserts nothing")
     return found
 

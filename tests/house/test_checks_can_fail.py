@@ -72,7 +72,7 @@ GOOD: list[tuple[Check, str]] = [
 
 
 def _id(value: object) -> str:
-    return value.__name__ if callable(value) else ""
+    return str(getattr(value, "__name__", ""))
 
 
 @pytest.mark.parametrize(("check", "text"), BAD, ids=_id)

@@ -32,7 +32,7 @@ def with_limits(text: str) -> Any:
     return parse_settings(WORKFLOW + text)
 
 
-def hint(**amounts: float) -> dict[str, CostHint]:
+def hint(**amounts: float) -> dict[str, Any]:
     return {"cost": CostHint(**amounts)}
 
 

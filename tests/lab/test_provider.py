@@ -30,7 +30,7 @@ def provider(clock: Clock, *spells: Spell) -> Provider:
 @asynccontextmanager
 async def sdk(tested: Provider, clock: Clock) -> AsyncIterator[openai.AsyncOpenAI]:
     """The official client, on the application itself instead of a socket."""
-    transport = httpx2.ASGITransport(ProviderApp(tested, clock))  # type: ignore[arg-type]  # plain ASGI callables
+    transport = httpx2.ASGITransport(ProviderApp(tested, clock))
     async with httpx2.AsyncClient(transport=transport) as http:
         yield openai.AsyncOpenAI(
             base_url="http://provider/v1", api_key="any", max_retries=0, http_client=http, timeout=60
@@ -56,7 +56,7 @@ def test_calls_take_virtual_time_and_share_capacity() -> None:
             assert (await tested.complete(Call("large", 0, 0))).status == 200
             return clock.monotonic()
 
-        return await asyncio.gather(one(0.0), one(0.0), one(0.0), one(5.0))
+        return list(await asyncio.gather(one(0.0), one(0.0), one(0.0), one(5.0)))
 
     assert run_virtual(main) == [pytest.approx(1.5), pytest.approx(1.5), pytest.approx(1.5), pytest.approx(6.0)]
 
@@ -158,7 +158,7 @@ def test_the_sdk_sees_an_outage_as_server_errors() -> None:
 def test_models_schedule_and_mistakes_over_http() -> None:
     async def main(clock: LoopClock) -> dict[str, tuple[int, Any]]:
         tested = provider(clock)
-        transport = httpx2.ASGITransport(ProviderApp(tested, clock))  # type: ignore[arg-type]  # plain ASGI callables
+        transport = httpx2.ASGITransport(ProviderApp(tested, clock))
         async with httpx2.AsyncClient(transport=transport, base_url="http://provider") as http:
             chat = "/v1/chat/completions"
             talk = [{"role": "user", "content": "x"}]
@@ -198,7 +198,7 @@ def test_models_schedule_and_mistakes_over_http() -> None:
 def test_unusable_answers_are_so_over_http(fault: str, status: int, usable: bool) -> None:
     async def main(clock: LoopClock) -> tuple[int, bool]:
         app = ProviderApp(provider(clock, Spell(0, 100, errors=1.0, fault=fault)), clock)
-        transport = httpx2.ASGITransport(app)  # type: ignore[arg-type]  # plain ASGI callables
+        transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://provider") as http:
             body = {"model": "large", "messages": [{"role": "user", "content": "words"}], "max_tokens": 10}
             answer = await http.post("/v1/chat/completions", json=body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from headgate.lab.weather import FAIR, Spell, next_change, spells_from_json, weather_at
@@ -50,6 +52,7 @@ def test_impossible_spells_are_refused(wrong: dict[str, float]) -> None:
 
 def test_spells_are_read_from_json() -> None:
     assert spells_from_json([{"start_s": 1, "end_s": 2, "models": ["large"]}]) == (Spell(1, 2, models=("large",)),)
-    for wrong in ({}, ["x"], [{"start_s": 1}], [{"start_s": 1, "end_s": 2, "severity": 3}]):
+    mistakes: tuple[Any, ...] = ({}, ["x"], [{"start_s": 1}], [{"start_s": 1, "end_s": 2, "severity": 3}])
+    for wrong in mistakes:
         with pytest.raises(ValueError, match=r"spells are|a spell has"):
             spells_from_json(wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -96,7 +97,8 @@ def test_silence_is_cut_once_for_a_generation() -> None:
 def test_no_stall_is_seen_while_answers_come() -> None:
     limiter = CohortLimiter(1, 8, start=8)
     rng = Random(3)
-    now, live = 0.0, {}
+    now = 0.0
+    live: dict[Any, Any] = {}
     for _ in range(4000):
         while len(live) < limiter.limit:
             stamp = limiter.begin(inflight=len(live) + 1, size=None, now=now)

@@ -1,5 +1,7 @@
 """Rates: never more than burst plus rate, and honest waits."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def test_what_is_given_back_can_be_taken_again() -> None:
 
 @pytest.mark.parametrize("field", ["per_window", "window_ms", "burst"])
 def test_zero_is_an_error_and_never_means_off(field: str) -> None:
-    values = {"per_window": 1.0, "window_ms": 1.0, "burst": 1.0, field: 0.0}
+    values: dict[str, Any] = {"per_window": 1.0, "window_ms": 1.0, "burst": 1.0, field: 0.0}
     with pytest.raises(ValueError, match="positive"):
         take(None, RateTake("k", "n", **values), now_ms=0)
 

@@ -172,7 +172,7 @@ def test_a_choice_is_durable_before_any_branch_acts_on_it(tmp_path: Path) -> Non
                 raise StoreError("the disk is full")
             return await record(*args)
 
-        bench.store.journal.record = slow  # type: ignore[method-assign]
+        bench.store.journal.record = slow  # type: ignore[method-assign,assignment]
         await bench.worker()
         assert (await bench.ended(await bench.submit())).state is RunState.SUCCEEDED
         assert durable == [1, 1]

@@ -27,6 +27,7 @@ def test_a_run_says_what_was_degraded_and_why() -> None:
             return hits
 
         await gate.start(upkeep=False)
+        calm = ""
         for _ in range(8):  # until it is known what a run takes
             calm = (await service.submit(input={})).json()["id"]
             await gate.ended(calm)

@@ -82,14 +82,14 @@ def test_lists_filter_and_page() -> None:
         seen: list[str] = []
         before = None
         for _ in range(10):
-            params = {"limit": 3, **({"before": before} if before else {})}
+            params: dict[str, Any] = {"limit": 3, **({"before": before} if before else {})}
             page = RunPage.model_validate((await service.get("/v1/runs", **params)).json())
             seen += [run.id for run in page.runs]
             before = page.next
             if before is None:
                 break
         assert seen == sorted(ids, reverse=True)
-        for params, count in (
+        for wanted, count in (
             ({"tenant": "t1"}, 3),
             ({"workflow": "report"}, 1),
             ({"lane": "background"}, 1),
@@ -97,7 +97,7 @@ def test_lists_filter_and_page() -> None:
             ({"state": "failed"}, 0),
             ({"reason": "crash_loop"}, 0),
         ):
-            assert len((await service.get("/v1/runs", **params)).json()["runs"]) == count, params
+            assert len((await service.get("/v1/runs", **wanted)).json()["runs"]) == count, wanted
 
     with_service(act)
 
@@ -220,7 +220,7 @@ def test_a_client_that_comes_back_is_told_what_differs() -> None:
         (_, first), *_ = _events((await following).text)
         again = await service.http.get(f"/v1/runs/{run_id}/events", headers={"last-event-id": first["mark"]})
         assert [name for name, _ in _events(again.text)] == ["end"]
-        strange = await service.http.get(f"/v1/runs/{run_id}/events", headers={"last-event-id": b"\xe9" * 99})
+        strange = await service.http.get(f"/v1/runs/{run_id}/events", headers={"last-event-id": b"\xe9" * 99})  # type: ignore[arg-type]
         assert [name for name, _ in _events(strange.text)] == ["end"]
 
     with_service(act)

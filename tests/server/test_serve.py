@@ -15,6 +15,7 @@ import pytest
 from headgate.config.settings import GateSettings, ServerSettings, WorkflowSettings
 from headgate.errors import HeadgateError
 from headgate.gate import Gate
+from headgate.observe.bus import Event
 from headgate.runs.context import Run
 from headgate.server import front, protocol
 from headgate.server.auth import new_key
@@ -252,7 +253,12 @@ def test_it_drains_in_order_and_loses_nothing(tmp_path: Path) -> None:
             run_id = (await http.post("/v1/runs", json={"workflow": "slow"})).json()["id"]
             await begun.wait()
             draining = asyncio.Event()
-            gate.bus.subscribe(lambda event: (told.append(event.name), draining.set())[0])
+
+            def note(event: Event) -> None:
+                told.append(event.name)
+                draining.set()
+
+            gate.bus.subscribe(note)
             stop.set()
             while "drain_began" not in told:
                 await draining.wait()

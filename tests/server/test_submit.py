@@ -165,12 +165,14 @@ def test_the_largest_body_is_taken_and_one_byte_more_is_not() -> None:
     async def act(service: Service) -> None:
         most = service.gate.settings.server.max_body
         frame = len(json.dumps({"workflow": "triage", "input": ""}))
+        answers = []
         for extra, status in ((0, 202), (1, 413)):
             text = json.dumps({"workflow": "triage", "input": "x" * (most - frame + extra)})
             assert len(text) == most + extra
             response = await service.http.post("/v1/runs", content=text.encode(), headers=JSON)
             assert response.status_code == status, response.text
-        problem = _problem(response, 413, "too_large")
+            answers.append(response)
+        problem = _problem(answers[-1], 413, "too_large")
         assert problem["limit"] == most
 
     with_service(act)
