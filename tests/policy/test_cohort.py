@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.model.outcome import Outcome
-from headgate.policy.concurrency.cohort import LEAST_CALLS, CohortLimiter
+from headgate.policy.concurrency.cohort import CohortLimiter
+from headgate.policy.concurrency.group import LEAST_CALLS
 from headgate.policy.concurrency.protocol import Change, Stamp
 
 
@@ -80,7 +81,14 @@ def test_refusals_after_the_cut_cut_deeper() -> None:
     again = limiter.begin(inflight=15, size=None, now=5.0)
     change = limiter.end(again, Outcome.OVERLOADED, inflight=15, now=5.1)
     assert change is not None
-    assert change.new == int(0.7 * 14)
+    assert change.new == round(0.7 * 14)
+
+
+@pytest.mark.parametrize(("good", "limit"), [(6, 2), (7, 2), (11, 3), (4, 1)])
+def test_the_nearest_whole_number_is_enforced(good: int, limit: int) -> None:
+    limiter = CohortLimiter(1, 64, start=20)
+    limiter.restart(good=good, now=1.0)
+    assert limiter.limit == limit
 
 
 def test_silence_is_cut_once_for_a_generation() -> None:
@@ -90,7 +98,7 @@ def test_silence_is_cut_once_for_a_generation() -> None:
     fill(limiter, now)
     changes = [limiter.tick(now=now + second) for second in range(1, 120)]
     (change,) = [change for change in changes if change is not None]
-    assert (change.old, change.new, change.reason) == (limit, int(0.7 * limit), "stall")
+    assert (change.old, change.new, change.reason) == (limit, round(0.7 * limit), "stall")
     assert changes.index(change) < 6, "calls of a second are overdue after a few"
 
 
@@ -190,6 +198,95 @@ def test_a_restart_looks_at_what_went_well_not_at_what_the_outage_left(crowded: 
     limiter.press(0.9 if crowded else 0.1, now=0.5)
     limiter.restart(good=32, now=1.0)
     assert limiter.limit == limit
+
+
+def test_after_an_outage_it_climbs_with_every_good_answer_to_what_went_well() -> None:
+    limiter = CohortLimiter(1, 64, start=20)
+    limiter.restart(good=20, now=1.0)
+    now, limits = 1.0, [limiter.limit]
+    for _ in range(3):
+        for stamp in fill(limiter, now):
+            limiter.end(stamp, Outcome.OK, inflight=limiter.limit, now=now + 1)
+        limits.append(limiter.limit)
+        now += 1
+    assert limits[0] == 5
+    assert limits[1] >= 9, "one more for each good answer"
+    assert limits[2] >= 16
+
+
+def test_the_climb_after_an_outage_ends_with_a_cut() -> None:
+    limiter = CohortLimiter(1, 64, start=20)
+    limiter.restart(good=20, now=1.0)
+    stamps = fill(limiter, 1.0)
+    limiter.press(0.95, now=1.5)
+    after_cut = limiter.limit
+    for stamp in stamps + fill(limiter, 1.6):
+        limiter.end(stamp, Outcome.OK, inflight=5, now=2.0)
+    assert limiter.limit == after_cut
+
+
+def test_refusals_of_everything_leave_no_wall_behind() -> None:
+    """An outage that refuses even a call that is alone says nothing about numbers of calls."""
+    limiter = CohortLimiter(1, 64, start=16)
+    now = 0.0
+    while now < 60:
+        for stamp in reversed(fill(limiter, now)):
+            limiter.end(stamp, Outcome.OVERLOADED, inflight=stamp.inflight, now=now + 0.01)
+        now += 1.0
+    for _ in range(6):
+        for stamp in fill(limiter, now):
+            limiter.end(stamp, Outcome.OK, inflight=limiter.limit, now=now + 1)
+        now += 1.0
+    assert limiter.limit >= 8, "it climbs with the answers instead of waiting below a wall"
+
+
+@pytest.mark.parametrize("failure", [Outcome.FAILED, Outcome.OVERLOADED, Outcome.IGNORED])
+def test_quick_failures_do_not_hide_how_slow_the_answers_are(failure: Outcome) -> None:
+    """Capacity falls to 8 while three of four calls fail at once: how slow the answers are is what counts."""
+    limiter = CohortLimiter(1, 64)
+    now = rounds(limiter, 10, 0.0)
+    limit = limiter.limit
+    assert limit >= 32
+    rng, live = Random(9), dict[Stamp, float]()
+    for _ in range(1200):
+        sent_at = now
+        while len(live) < limiter.limit:
+            sent_at += 1e-4
+            stamp = limiter.begin(inflight=len(live) + 1, size=None, now=sent_at)
+            if rng.random() < 0.75:
+                limiter.end(stamp, failure, inflight=len(live) + 1, now=sent_at)
+                continue
+            live[stamp] = math.exp(rng.gauss(0, 0.1))
+        now += 0.1
+        for stamp in list(live):
+            live[stamp] -= 0.1 * min(1.0, 8 / len(live))
+        for stamp in [stamp for stamp, left in live.items() if left <= 0]:
+            inflight = len(live)
+            del live[stamp]
+            limiter.end(stamp, Outcome.OK, inflight=inflight, now=now)
+    assert 6 <= limiter.limit <= 16
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_a_share_of_refusals_that_is_the_same_at_every_limit_does_not_hold_it_down(share: float) -> None:
+    limiter = CohortLimiter(1, 32)
+    now = rounds(limiter, 12, 0.0)
+    assert limiter.limit == 32
+    rng, live, limits = Random(5), list[tuple[float, Stamp]](), []
+    while now < 600:
+        while len(live) < limiter.limit:
+            stamp = limiter.begin(inflight=len(live) + 1, size=None, now=now)
+            if rng.random() < share:
+                limiter.end(stamp, Outcome.OVERLOADED, inflight=len(live) + 1, now=now + 0.01)
+                break
+            live.append((now + math.exp(rng.gauss(0, 0.1)), stamp))
+        now += 0.05
+        for until, stamp in [one for one in live if one[0] <= now]:
+            inflight = len(live)
+            live.remove((until, stamp))
+            limiter.end(stamp, Outcome.OK, inflight=inflight, now=now)
+        limits.append(limiter.limit)
+    assert sum(limits) / len(limits) >= 0.8 * 32
 
 
 def test_another_range_keeps_the_limit_where_it_fits() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from headgate.policy.concurrency.knee import KneeBelief
 from headgate.policy.concurrency.latency_sample import SizeEffect, censored_mean, overdue
+from headgate.policy.concurrency.protocol import Stamp
 from headgate.policy.concurrency.wall import PROBE_LEAST, Wall
 
 
@@ -88,19 +89,23 @@ def test_what_size_explains_is_taken_out_as_far_as_it_does() -> None:
         assert spread < 1.1 * min(0.8, error) or spread < 0.65
 
 
+def call(inflight: int, begun_at: float = 0.0) -> Stamp:
+    return Stamp(0, begun_at, 1.0, inflight, bound=True)
+
+
 def test_a_wall_is_left_alone_until_its_time_and_then_tried_once() -> None:
     wall = Wall()
-    assert wall.refused(7, 7.0, 0, now=0.0) == 6.0
+    assert wall.refused(call(7), 7.0, (), now=0.0) == 6.0
     assert wall.bound(9.0) == (6.0, False)
-    for call in range(10 * 7):
-        wall.accepted(6, begun_at=1.0 + call)
+    for i in range(10 * 7):
+        wall.accepted(6, begun_at=1.0 + i)
     assert wall.bound(9.0) == (7.0, True)
 
 
 def test_a_wall_that_stands_is_tried_more_rarely() -> None:
     wall, now, waits = Wall(), 0.0, []
     for _ in range(4):
-        wall.refused(3, 3.0, 0, now=now)
+        wall.refused(call(3, now), 3.0, (), now=now)
         wall.clean()
         good = 0
         while not wall.bound(3.0)[1]:
@@ -115,18 +120,55 @@ def test_a_wall_that_stands_is_tried_more_rarely() -> None:
 
 def test_a_good_answer_on_the_wall_takes_it_down() -> None:
     wall = Wall()
-    wall.refused(7, 7.0, 0, now=0.0)
+    wall.refused(call(7), 7.0, (), now=0.0)
     assert wall.accepted(7, begun_at=1.0)
     assert wall.bound(50.0) == (50.0, False)
 
 
-def test_refusals_that_load_cannot_explain_give_back_what_they_took() -> None:
+@pytest.mark.parametrize("at_work", [False, True])
+def test_refusals_that_load_cannot_explain_give_back_what_they_took(at_work: bool) -> None:
     wall = Wall()
-    level = wall.refused(20, 20.0, 0, now=0.0)
+    level = wall.refused(call(20), 20.0, (), now=0.0)
     assert level == 19.0
-    assert wall.refused(19, level, 19, now=10.0) == 20.0, "19 were in flight and taken in between"
-    assert wall.refused(20, 20.0, 20, now=20.0) == 20.0
+    taken = [call(19, 1.0), call(19, 2.0)]
+    if not at_work:
+        for one in taken:
+            wall.accepted(one.inflight, one.begun_at)
+    level = wall.refused(call(19, 9.9), level, taken if at_work else (), now=10.0)
+    assert level == 20.0, "19 were in flight and taken in between"
+    assert wall.refused(call(20, 19.9), 20.0, (), now=20.0) == 20.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.1, 0.25, 0.4])
+@pytest.mark.parametrize("cap", [2, 7, 17])
+def test_a_cap_is_found_below_refusals_by_chance(share: float, cap: int) -> None:
+    """One call a second with as many in flight as the level lets: some refused by chance, then all beyond a cap."""
+    beyond = 0
+    for seed in range(20):
+        wall, rng, level = Wall(), Random(seed), 40.0
+        for second in range(500):
+            one = call(max(1, int(level)), second)
+            capped = second >= 100 and one.inflight > cap
+            if capped or rng.random() < share:
+                level = wall.refused(one, level, (), now=second)
+            else:
+                wall.accepted(one.inflight, one.begun_at)
+            beyond += capped
+    assert beyond <= 0.1 * 20 * 400
 
 
 def test_being_refused_alone_says_nothing_about_the_limit() -> None:
-    assert Wall().refused(1, 8.0, 0, now=0.0) == 8.0
+    wall = Wall()
+    assert wall.refused(call(1), 8.0, (), now=0.0) == 8.0
+    assert wall.count is None
+
+
+def test_refusals_that_may_not_cut_teach_all_the_same() -> None:
+    wall = Wall()
+    level = wall.refused(call(20), 20.0, (), now=0.0)
+    for i in range(6):
+        at = 1.0 + i
+        wall.accepted(19, begun_at=at)
+        level = max(level, wall.refused(call(19, at), level, (), now=at, cuts=False))
+    assert level == 20.0
+    assert wall.count is None

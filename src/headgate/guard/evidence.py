@@ -133,6 +133,7 @@ class Evidence:
 
     def begin(self, slot: Slot, *, inflight: int, now: float) -> None:
         """A call starts; ``inflight`` includes it."""
+        slot.limit = self.limiter.limit
         slot.stamp = self.limiter.begin(inflight=inflight, size=self._size(slot.given_tokens), now=now)
 
     def _size(self, given: float | None) -> float | None:
@@ -187,11 +188,12 @@ class Evidence:
                 self.sized.add(slot.given_tokens, bucket, seconds, now)
             outcomes = self.outcomes
             outcomes.add(True, now)
-            # unless too many others did not end well, this is a limit to come back to after an outage
+            # unless too many others did not end well, that under which it began is a limit to come back to after an
+            # outage; the present one may have been cut by the first refusals of the outage already
             if (self.breaker is None or self.breaker.state is BreakerState.CLOSED) and (
                 not outcomes.bad or outcomes.bad <= GOOD_SHARE * (outcomes.good + outcomes.bad)
             ):
-                self._good_limit, self._good_at = self.limiter.limit, now
+                self._good_limit, self._good_at = slot.limit, now
         elif outcome is not Outcome.IGNORED:
             bad = outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.OVERLOADED)
             self.outcomes.add(not bad, now)

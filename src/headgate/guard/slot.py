@@ -55,6 +55,7 @@ class Slot:
         "given_tokens",
         "keyed_hold",
         "late_reason",
+        "limit",
         "nudge_at",
         "paid",
         "probe",
@@ -90,6 +91,8 @@ class Slot:
         """What its refusal says when ``wait_until`` comes first."""
         self.state = SlotState.NEW
         self.started_at = 0.0
+        self.limit = 0
+        """Calls that might be in flight when it started."""
         self.stamp: Stamp | None = None
         """What the limiter knows it by."""
         self.epoch = 0

@@ -1,6 +1,7 @@
 """The cohort limiter: finds and follows a dependency's capacity from a few calls at a time.
 
-Decides: the number of calls in flight, a real level within ``least``..``most`` of which the whole part is enforced.
+Decides: the number of calls in flight, a real level within ``least``..``most`` of which the nearest whole number is
+enforced: with a knee of 3 a limit of 2 costs a third of the capacity, and one of 4 a little latency.
 
 Evidence, and what it does:
 
@@ -9,13 +10,18 @@ Evidence, and what it does:
   first, as far as it does (`SizeEffect`). Calls that have not ended count as at least as slow as they are old.
   The mean, with the calls in flight that the cohort saw, updates a belief about where the knee is and how slow the
   dependency is by itself (`KneeBelief`). The level goes to a little above the knee, at most ×1.6 up and ×0.5
-  down at a time. Only calls sent after a cut judge what it did.
+  down at a time. Only calls sent after a cut for latency judge what it did. Calls that fail, are refused or given up
+  leave their cohort, or quick failures would fill every one before a slow answer comes. A cohort is judged early
+  when most of its calls should have ended by now and have not.
 * *Slowness that is not ours* raises the believed base, not the load's part: cutting stops by itself, the level
   returns, and one change is reported as ``provider_slow``.
 * *Soundings.* Every eighth cohort is sent with more calls in flight (is the knee still there?) or, when the base has
   become uncertain, in turn with fewer; after a cohort that was faster than the base, with fewer at once. A sounding
   from below that finds things faster is followed further down.
-* *Refusals* cut at once, once for each generation, and leave a wall (`Wall`); those that load cannot explain do not.
+* *Refusals* cut at once, once for each generation, and leave a wall (`Wall`). A share of refusals that is the same
+  at every number of calls says nothing about the number: what it cut is given back, as far as latencies allow.
+* *After an outage* (the breaker has closed, or even a call that was alone was refused) every good answer adds one
+  until the level from before is reached: ten calls at a limit of one are too many to wait for.
 * *Silence.* All calls in flight together have a chance of having stayed silent since the last answer; below 1 in
   150,000, or when half of them (at least four) are later than two and a half spreads, the level is cut ×0.7, once for
   each generation: a dependency that accepts and never answers is noticed long before any timeout.
@@ -30,31 +36,27 @@ Known failures: two knees (a shared database behind a pool) are seen as the lowe
 change at the same moment take several cohorts to be told apart; under a cap that moves quickly it
 lags by the probe's wait; fewer than ten calls between two changes of the dependency cannot be followed by anybody.
 
-Sources: generation stamps (Envoy, sia), once-per-round cuts (TCP), the latency gradient with an allowance
-(Gradient2), "did latency follow the load" (Uber's and failsafe-go's correlation), the mixture of Kalman filters
-(Alspach and Sorenson, 1972); the rest was chosen on simulated plants (``bench/plants.py``).
+Sources: generation stamps (Envoy, sia), once-per-round cuts and slow start (TCP), the latency gradient with an
+allowance (Gradient2), "did latency follow the load" (Uber's and failsafe-go's correlation), the mixture of Kalman
+filters (Alspach and Sorenson, 1972); the rest was chosen on simulated plants (``bench/plants.py``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from headgate.model.outcome import Outcome
+from headgate.policy.concurrency.group import LEAST_CALLS, PATIENCE, SENT_MOST, Group
 from headgate.policy.concurrency.knee import KneeBelief
 from headgate.policy.concurrency.latency_sample import SizeEffect, censored_mean, overdue
 from headgate.policy.concurrency.protocol import Change, Stamp
-from headgate.policy.concurrency.wall import Wall
+from headgate.policy.concurrency.wall import SEEN, Wall
 
 START = 4
-LEAST_CALLS, MOST_CALLS = 10, 64
+MOST_CALLS = 64
 EVIDENCE = 25.0
 """Calls per squared spread: the standard error of a cohort is 1 / √25 = 0.2."""
-DONE, SENT_MOST = 0.8, 2
-"""A cohort is judged when this part of the calls it needs has ended; until then up to twice as many join it."""
-LASTS_LEAST_S = 0.25
-"""No cohort is judged sooner: at a thousand calls a second that saves work and costs nothing."""
 QUANTILE, MARGIN = 0.6, 0.18
 """The level is this quantile of the knee, times e^0.18: enough above it to notice when it moves up."""
 UP_MOST, DOWN_MOST = math.log(1.6), math.log(2.0)
@@ -79,32 +81,12 @@ SLOW, SLOW_OVER, SLOW_UNSURE = math.log(1.45), math.log(1.15), 0.2
 MEMORY_CUT, MEMORY_FULL, MEMORY_FREE, MEMORY_HOLD_S = 0.92, 0.85, 0.80, 10.0
 
 
-@dataclass(slots=True)
-class _Cohort:
-    """Calls that are judged together."""
-
-    number: int
-    wanted: int
-    since: float = math.inf
-    """When its first member was sent."""
-    sent: int = 0
-    bound: bool = False
-    """Whether the limit was reached meanwhile."""
-    log_calls: float = 0.0
-    """Sum of the logs of the calls in flight that its members lived among."""
-    ended: list[tuple[float, float]] = field(default_factory=list)
-    """Log of latency and log of size of those that were answered well."""
-    timed_out: list[tuple[float, float]] = field(default_factory=list)
-    gone: int = 0
-    """Members that ended, in whatever way."""
-    refused: bool = False
-
-    def is_due(self, now: float) -> bool:
-        return self.gone >= DONE * self.wanted and now - self.since >= LASTS_LEAST_S
-
-
 def _logs(stamp: Stamp, now: float) -> tuple[float, float]:
     return math.log(max(1e-6, now - stamp.begun_at)), math.log(stamp.size)
+
+
+def _whole(level: float) -> int:
+    return int(level + 0.5)
 
 
 class CohortLimiter:
@@ -136,6 +118,8 @@ class CohortLimiter:
         """Whether the next one must go down: the last cohort was faster than anything can be that we know."""
         self._area, self._weighed_at = 0.0, 0.0
         self._hold_until = -math.inf
+        self._climb_to = 0.0
+        """Below this level every good answer adds one."""
         self._last_answer = -math.inf
         self._stalled = -1
         """The generation that the last stall began."""
@@ -148,7 +132,7 @@ class CohortLimiter:
 
     def _set_level(self, level: float) -> None:
         self._level = level
-        self.limit = max(1, int(level + 1e-9))
+        self.limit = max(1, _whole(level))
 
     def begin(self, *, inflight: int, size: float | None, now: float) -> Stamp:
         size = size if size is not None and 0 < size < math.inf else 1.0
@@ -160,9 +144,7 @@ class CohortLimiter:
         cohort.bound = cohort.bound or bound
         if cohort.sent < SENT_MOST * cohort.wanted:
             stamp.cohort = cohort.number
-            if not cohort.sent:
-                cohort.since = now
-            cohort.sent += 1
+            cohort.join(now)
         return stamp
 
     def end(self, stamp: Stamp, outcome: Outcome, *, inflight: int, now: float) -> Change | None:
@@ -175,10 +157,11 @@ class CohortLimiter:
             change = self._refused(stamp, now)
         elif outcome in (Outcome.OK, Outcome.FAILED, Outcome.CALLER_ERROR):
             self._last_answer = now
-            if outcome is Outcome.OK and stamp.generation == self.generation:
+            if outcome is Outcome.OK:
                 self._wall.accepted(stamp.inflight, stamp.begun_at)
+                change = self._climb(stamp)
         self._record(stamp, outcome, now)
-        return self._judge(now) if change is None and self._cohort.is_due(now) else change
+        return self._judge(now) if change is None and self._cohort.is_due(now, self._patience_s()) else change
 
     def tick(self, *, now: float) -> Change | None:
         """The alarm for silence. A stall is cut once; what was sent before the cut does not cut again."""
@@ -208,10 +191,14 @@ class CohortLimiter:
         return self._cut(CUT * self._level, "memory", pressure=pressure)
 
     def restart(self, *, good: int, now: float) -> Change | None:
-        """The breaker closed again: a quarter of what went well, and up again by cohorts. What is believed stays."""
+        """The breaker closed again: a quarter of what went well, and one more for every good answer until that is
+        reached again, or the knee. What is believed stays; what was refused was the outage and no wall."""
         self._last_answer = now
+        self._wall = Wall()
         level = good / 4
-        return self._cut(min(level, self._level) if self._crowded else level, "restart", good=float(good))
+        change = self._cut(min(level, self._level) if self._crowded else level, "restart", good=float(good))
+        self._climb_to = min(float(good), self._wish())
+        return change
 
     def configure(self, least: int, most: int) -> Change | None:
         """Another range; what was believed within the old one is forgotten, the level is kept where it fits."""
@@ -223,6 +210,9 @@ class CohortLimiter:
 
     def _log_age(self, stamp: Stamp, now: float) -> float:
         return self._sizes.without(*_logs(stamp, now))
+
+    def _patience_s(self) -> float:
+        return math.exp(self._center + PATIENCE * self._spread) if self._judged else math.inf
 
     def _weigh(self, now: float) -> None:
         """Add the time since the last event, times the calls in flight then."""
@@ -238,38 +228,41 @@ class CohortLimiter:
         cohort = self._cohort
         if stamp.cohort != cohort.number:
             return
-        cohort.gone += 1
-        cohort.log_calls += self._log_calls(stamp, now)
         if outcome is Outcome.OK:
             cohort.ended.append(_logs(stamp, now))
         elif outcome is Outcome.TIMEOUT:
             cohort.timed_out.append(_logs(stamp, now))
-        elif outcome is Outcome.OVERLOADED:
-            cohort.refused = True
+        else:
+            cohort.lose(refused=outcome is Outcome.OVERLOADED)
+            return
+        cohort.log_calls += self._log_calls(stamp, now)
 
     def _refused(self, stamp: Stamp, now: float) -> Change | None:
-        if stamp.generation != self.generation or now < self._hold_until:
-            return None
-        later = max((other.inflight for other in self._accepted_since_refusal()), default=0)
-        level = self._wall.refused(stamp.inflight, self._level, later, now)
+        wall, before = self._wall, self._wall.before
+        cuts = stamp.generation == self.generation and now >= self._hold_until
+        level = wall.refused(stamp, self._level, self._accepted_before(stamp), now, cuts=cuts)
+        if stamp.inflight == 1 and before > self._level:
+            self._climb_to = max(self._climb_to, before)
+        level = min(level, max(self._level, self._wish()))
         if level > self._level:
-            return self._move(level, "provider_slow", inflight=float(stamp.inflight))
+            return self._step(level, "provider_slow", inflight=float(stamp.inflight))
         if level == self._level:
             return None
         self._hold_until = now + HOLD_S
         return self._cut(level, "overload", inflight=float(stamp.inflight))
 
-    def _accepted_since_refusal(self) -> Iterator[Stamp]:
-        since = self._wall.last_at
-        return (s for s in self._live if s.generation == self.generation and s.begun_at > since)
+    def _accepted_before(self, refused: Stamp) -> list[Stamp]:
+        """Calls that are at work and were sent since refusals began, the latest first; those sent after this one may
+        yet be refused."""
+        since = math.inf if self._wall.since is None else self._wall.since
+        sent = takewhile(lambda stamp: stamp.begun_at > since, reversed(self._live))
+        return list(islice((stamp for stamp in sent if stamp.begun_at < refused.begun_at), SEEN))
 
     def _judge(self, now: float) -> Change | None:
         """A cohort is due: what it says, and where the level goes."""
         cohort, self._cohort = self._cohort, self._new_cohort()
         if not cohort.refused:
             self._wall.clean()
-        if 2 * (len(cohort.ended) + len(cohort.timed_out)) < LEAST_CALLS:
-            return None  # failures and refusals say nothing about latency
         self._sizes.learn(cohort.ended)
         ended = [self._sizes.without(*logs) for logs in cohort.ended]
         members = [stamp for stamp in self._live if stamp.cohort == cohort.number]
@@ -279,7 +272,7 @@ class CohortLimiter:
         self._center = mean
         self._spread += 0.25 * (min(2.0, max(0.1, spread)) - self._spread)
         told = math.fsum(0.5 * math.erfc((mean - age) / self._spread * math.sqrt(0.5)) for age in running)
-        error = self._spread / math.sqrt(len(cohort.ended) + len(cohort.timed_out) + told)
+        error = self._spread / math.sqrt(cohort.answered + told)
         log_calls = (cohort.log_calls + math.fsum(self._log_calls(stamp, now) for stamp in members)) / cohort.sent
         below = (self._belief.base()[0] - mean) / error if self._judged else 0.0
         if below > DOUBT and self._sounding is None:
@@ -287,11 +280,26 @@ class CohortLimiter:
         self._belief.observe(log_calls, mean, error)
         self._judged += 1
         base, base_error = self._belief.base()
-        wish = math.exp(self._belief.knee(QUANTILE) + MARGIN)
+        wish = self._wish()
         inputs = {"calls": float(cohort.sent), "inflation": math.exp(mean - base), "error": error, "wish": wish}
         bound = cohort.bound and 2 * math.exp(log_calls) >= self.limit
         change = self._steer(wish, base_error, log_calls, bound, below > 1, inputs)
         return self._with_slowness(change, base, base_error, inputs)
+
+    def _wish(self) -> float:
+        """The level that is right by what latencies have told; no bound while they have told nothing."""
+        return math.exp(self._belief.knee(QUANTILE) + MARGIN) if self._judged else math.inf
+
+    def _climb(self, stamp: Stamp) -> Change | None:
+        """After an outage, or after refusals that were no wall's: one more for a good answer."""
+        if self._level >= self._climb_to or stamp.generation != self.generation or self._crowded:
+            return None
+        if not (stamp.bound or self._cohort.bound):
+            return None  # nothing waits for more
+        level, _ = self._wall.bound(min(self._level + 1, self._climb_to))
+        if level <= self._level:
+            return None
+        return self._step(level, "growth", climb=self._climb_to)
 
     def _steer(
         self, wish: float, base_error: float, log_calls: float, bound: bool, faster: bool, inputs: dict[str, float]
@@ -341,7 +349,7 @@ class CohortLimiter:
     def _go(self, level: float, reason: str, bound: bool, inputs: dict[str, float]) -> Change | None:
         """To a level that the latencies ask for."""
         if level < self._level:
-            if int(level) < self.limit:
+            if _whole(level) < self.limit:
                 return self._cut(level, reason, **inputs)
             return self._move(level, reason, **inputs)
         if not bound or self._crowded:
@@ -356,18 +364,25 @@ class CohortLimiter:
         self.generation += 1
         if reason != "probe":
             self._sounding = None
+        if reason != "overload":
+            self._climb_to = 0.0
         return self._move(level, reason, **inputs)
 
     def _move(self, level: float, reason: str, **inputs: float) -> Change | None:
+        """To another level, which calls that are sent from now on will judge."""
+        self._cohort = self._new_cohort()
+        return self._step(level, reason, **inputs)
+
+    def _step(self, level: float, reason: str, **inputs: float) -> Change | None:
+        """To another level within a cohort: each of its members counts the calls in flight that it saw."""
         old = self.limit
         self._set_level(min(float(self._most), max(float(self._least), level)))
-        self._cohort = self._new_cohort()
         if self.limit == old:
             return None
         return Change(old, self.limit, reason, {"generation": float(self.generation), **inputs})
 
-    def _new_cohort(self) -> _Cohort:
+    def _new_cohort(self) -> Group:
         """As many calls as make its mean certain enough; at birth a few, to get away from the start."""
         self._number += 1
         calls = math.ceil(EVIDENCE * self._spread**2) if self._judged else LEAST_CALLS
-        return _Cohort(self._number, max(LEAST_CALLS, min(MOST_CALLS, calls)))
+        return Group(self._number, max(LEAST_CALLS, min(MOST_CALLS, calls)))
