@@ -52,7 +52,6 @@ class Call:
         "_asked",
         "_chain",
         "_paid",
-        "_tries_here",
         "clock",
         "last_error",
         "limit_s",
@@ -66,6 +65,7 @@ class Call:
         "replaced",
         "resource",
         "tries",
+        "tries_here",
         "turnstile",
         "unusable",
         "whose",
@@ -97,7 +97,7 @@ class Call:
         """Whether an answer of last resort may stand in for what the last try came to."""
         self.replaced: str | None = None
         """What kind of answer stood in."""
-        self._tries_here = 0
+        self.tries_here = 0
         self._paid: RetryKind | None = None
 
     # before a try
@@ -161,7 +161,7 @@ class Call:
             self._refuse_late(now)
         self.replaceable = False
         self.tries += 1
-        self._tries_here += 1
+        self.tries_here += 1
 
     def set_limit(self) -> float:
         """Settle how many seconds the call, or the next step of a stream, may take from now on."""
@@ -239,7 +239,7 @@ class Call:
             left_s = own_s
         if left_s >= self.resource.timeout_s:  # nothing that ends well takes longer
             return False
-        if not self._next_names() and not last_resort.offered(self.options):
+        if not self.next_names() and not last_resort.offered(self.options):
             return False
         usual_s = self.turnstile.usual_s(self._size, least=_EVIDENCE_LEAST, or_smaller=True)
         return usual_s is not None and usual_s > left_s
@@ -325,7 +325,7 @@ class Call:
         return classify.TIMED_OUT if usual_s is not None and self.limit_s >= usual_s else classify.IGNORED
 
     def _again(self, slot: Slot, result: CallResult) -> Again:
-        verdict = self.turnstile.again(result, self.options, self.whose, tries=self._tries_here)
+        verdict = self.turnstile.again(result, self.options, self.whose, tries=self.tries_here)
         if verdict.delay_s is not None:
             self._paid = verdict.kind
             self.turnstile.tell(
@@ -365,7 +365,7 @@ class Call:
             refusal.executed = self.maybe_done
             raise refusal from self.last_error
 
-    def _next_names(self) -> list[str]:
+    def next_names(self) -> list[str]:
         """The fallbacks that are left, first the one to ask next."""
         if self._chain is None:
             chosen = self.options.fallback
@@ -376,7 +376,7 @@ class Call:
         return self._chain
 
     def _switch(self, reason: str) -> bool:
-        names = self._next_names()
+        names = self.next_names()
         if not names:
             return False
         old = self.resource
@@ -386,7 +386,7 @@ class Call:
         self.turnstile.tell("call_fell_back", told, reason=reason, old=old.name, new=new.name)
         self._asked = (*self._asked, old.name)
         self.resource, self.turnstile = new, new.turnstile
-        self._tries_here = 0
+        self.tries_here = 0
         return True
 
     def _refuse_late(self, now: float) -> None:

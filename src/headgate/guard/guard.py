@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from headgate.errors import Overloaded
 from headgate.guard import ambient, classify, last_resort
 from headgate.guard.call import Call
+from headgate.guard.cutoff import Cutoff, cut_error, time_for_one_try
 from headgate.guard.slot import Slot, SlotState
-from headgate.guard.timer_wheel import wheel_of
 from headgate.guard.turnstile import Turnstile
 from headgate.guard.waiting import wait_in_thread, wait_on_loop
 
@@ -295,39 +295,10 @@ def acquire_sync(call: Call) -> Slot:
     return _begun(call, slot)
 
 
-class Cutoff:
-    """Cancels the task that holds a slot when the slot's time is up, on the loop's shared timer.
-
-    Keeps the rules of `asyncio.timeout`: the cancellation is taken back if it was ours alone, so one that came from
-    outside at the same time is not swallowed.
-    """
-
-    __slots__ = ("_slot", "_tick", "_wheel")
-
-    def __init__(self, slot: Slot, limit_s: float) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a guarded call needs a running asyncio task")
-        self._slot = slot
-        slot.task = task
-        slot.cancelling = task.cancelling()
-        self._wheel = wheel_of(task.get_loop())
-        self._tick = self._wheel.add(limit_s, slot)
-
-    def over(self, error: BaseException | None) -> bool:
-        """The call is over; ``True`` when ``error`` is our own cancellation and stands for a timeout."""
-        slot = self._slot
-        self._wheel.remove(self._tick, slot)
-        task, slot.task = slot.task, None
-        if not slot.cut or task is None:
-            return False
-        return task.uncancel() <= slot.cancelling and isinstance(error, asyncio.CancelledError)
-
-
 async def _run(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     token = ambient.enter_resource(call.resource.name)
     try:
-        cutoff = Cutoff(slot, call.limit_s)
+        cutoff = Cutoff(slot, time_for_one_try(call, slot))
         try:
             if is_async(fn):
                 value = await fn(*args, **kwargs)
@@ -335,7 +306,7 @@ async def _run(call: Call, slot: Slot, fn: Callable[..., Any], args: Args, kwarg
                 value = await _run_in_thread(call, slot, fn, args, kwargs)
         except BaseException as error:
             if cutoff.over(error):
-                raise call.cut_error() from error
+                raise cut_error(call) from error
             raise
         cutoff.over(None)
         return value

@@ -19,6 +19,7 @@ from headgate.config.units import Rate
 from headgate.guard import guard, streams
 from headgate.guard.call import Call
 from headgate.guard.controls import Pause, check_end, override_of
+from headgate.guard.cutoff import Cutoff
 from headgate.guard.last_resort import StaleAnswers
 from headgate.guard.options import DEFAULTS, UNSET, CallOptions, Performed, check_callable, check_options
 from headgate.guard.slot import Slot, SlotState
@@ -305,7 +306,7 @@ class SlotContext:
         self._options = options
         self._call: Call | None = None
         self._slot: Slot | None = None
-        self._cutoff: guard.Cutoff | None = None
+        self._cutoff: Cutoff | None = None
 
     def __del__(self) -> None:
         """A slot that was entered and thrown away comes back in the next turn of its event loop, or with the next
@@ -331,7 +332,7 @@ class SlotContext:
         call = self._begin(self._options)
         self._slot = slot = await guard.acquire(call)
         try:
-            self._cutoff = guard.Cutoff(slot, call.limit_s)
+            self._cutoff = Cutoff(slot, call.limit_s)
         except BaseException:
             call.turnstile.withdraw(slot)
             raise

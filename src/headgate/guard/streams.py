@@ -11,6 +11,7 @@ from typing import Any
 
 from headgate.guard import ambient, guard
 from headgate.guard.call import Call
+from headgate.guard.cutoff import Cutoff
 from headgate.guard.slot import Slot
 
 _END = object()
@@ -44,7 +45,7 @@ async def _next(call: Call, slot: Slot, items: Any) -> Any:
     call.set_limit()
     token = ambient.enter_resource(call.resource.name)
     try:
-        cutoff = guard.Cutoff(slot, call.limit_s)
+        cutoff = Cutoff(slot, call.limit_s)
         try:
             item = await anext(items, _END)
         except BaseException as error:
