@@ -144,6 +144,20 @@ def test_quantiles_follow_what_came_and_went() -> None:
     assert window.quantiles((0.0, 1.0), now=65.0) == pytest.approx([100.0, 100.0], rel=RELATIVE_ERROR)
 
 
+def test_quantiles_that_were_asked_for_before_are_of_now() -> None:
+    shares = (0.0, 0.4, 0.5, 0.7, 1.0)
+    histogram, more = of([1.0, 2.0]), of([2.0, 2.0, 1.0])
+    assert histogram.quantiles(shares) == of([1.0, 2.0]).quantiles(shares)
+    histogram.add(2.0)
+    assert histogram.quantiles(shares) == of([1.0, 2.0, 2.0]).quantiles(shares)
+    histogram.merge(more)
+    assert histogram.quantiles(shares) == of([1.0, 1.0, 2.0, 2.0, 2.0, 2.0]).quantiles(shares)
+    histogram.take_out(more)
+    assert histogram.quantiles(shares) == of([1.0, 2.0, 2.0]).quantiles(shares)
+    histogram.take_out(of([1.0]))
+    assert histogram.quantiles(shares) == of([2.0, 2.0]).quantiles(shares)
+
+
 def test_quantiles_that_do_not_ascend_are_refused() -> None:
     with pytest.raises(ValueError, match="ascend"):
         of([1.0]).quantiles((0.9, 0.5))

@@ -11,8 +11,10 @@ Not thread-safe; whoever shares one between threads holds a lock around it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 RELATIVE_ERROR = 0.01
 SMALLEST = 1e-6
@@ -26,13 +28,15 @@ _ZERO = math.floor(math.log(SMALLEST) * _INVERSE_LOG_GROWTH) - 1
 class Histogram:
     """Counts of values in buckets of equal relative width. Values are in whatever unit the caller keeps to."""
 
-    __slots__ = ("_order", "count", "counts", "total")
+    __slots__ = ("_order", "_seen", "count", "counts", "total")
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
         """By bucket."""
         self._order: list[int] | None = None
         """The buckets from the lowest up, while no other came or went."""
+        self._seen: list[int] | None = None
+        """How many values are in each of these and those below, while none came or went: many look between two."""
         self.count = 0
         """Values added."""
         self.total = 0.0
@@ -55,6 +59,7 @@ class Histogram:
         else:
             counts[index] = 1
             self._order = None
+        self._seen = None
         self.count += 1
         self.total += value
 
@@ -62,7 +67,7 @@ class Histogram:
         """Count everything that ``other`` counted, too."""
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
-        self._order = None
+        self._order = self._seen = None
         self.count += other.count
         self.total += other.total
 
@@ -75,6 +80,7 @@ class Histogram:
             else:
                 del self.counts[index]
                 self._order = None
+        self._seen = None
         self.count -= other.count
         self.total = self.total - other.total if self.count else 0.0
 
@@ -99,20 +105,12 @@ class Histogram:
             least = q
         if not self.count:
             return [None] * len(shares)
-        counts, last = self.counts, self.count - 1
         if self._order is None:
-            self._order = sorted(counts)
-        indices = iter(self._order)
-        index = next(indices)
-        seen = counts[index]
-        found: list[float | None] = []
-        for q in shares:
-            rank = q * last
-            while seen <= rank:
-                index = next(indices)
-                seen += counts[index]
-            found.append(_middle(index))
-        return found
+            self._order = sorted(self.counts)
+        if self._seen is None:
+            self._seen = list(accumulate(map(self.counts.__getitem__, self._order)))
+        order, seen, last = self._order, self._seen, self.count - 1
+        return [_middle(order[bisect_right(seen, q * last)]) for q in shares]
 
     def mean(self) -> float | None:
         """The average of the values; ``None`` when empty."""
