@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -204,5 +206,29 @@ def test_a_deadline_ends_a_running_run_on_time(tmp_path: Path) -> None:
         ended = await bench.ended(await bench.submit(deadline_ms=bench.clock.now_ms() + 3_000))
         assert (ended.state, ended.reason) == (RunState.EXPIRED, Reason.DEADLINE_PASSED)
         assert 3.0 <= bench.clock.monotonic() < 3.2
+
+    on_bench(tmp_path, main)
+
+
+def test_a_run_that_has_ended_is_gone_without_the_collector_of_cycles(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+
+        async def job(run: Run) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.append(weakref.ref(task))
+            await run.call("tool", bench.do, "first")
+            await run.call("tool", bench.do, "second")
+
+        bench.workflow(job)
+        await bench.worker()
+        gc.disable()
+        try:
+            for _ in range(4):
+                await bench.ended(await bench.submit())
+            assert [task() for task in tasks[:3]] == [None] * 3  # the last one is still being told of
+        finally:
+            gc.enable()
 
     on_bench(tmp_path, main)

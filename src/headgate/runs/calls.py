@@ -190,7 +190,7 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
     """Make the call; the step as it is to be remembered."""
     equipment, attempt, target = progress.equipment, progress.attempt, account.target
     started_ms = equipment.clock.now_ms()
-    entry = _Entry(wish.function, attempt.resource_time, metered=account.model is not None)
+    entry = _Entry(attempt.resource_time, metered=account.model is not None)
     try:
         if wish.effect is Effect.ONCE:
             await progress.journal.begin(place, started_ms)
@@ -205,7 +205,7 @@ async def _perform(wish: CallWish, place: Place, progress: Progress, account: _A
         circumstances = at_step(current(), key, remaining_s=remaining_s, progress=done)
         with ambient(circumstances):
             performed: Performed[Any] = await equipment.resources.get(target).perform(
-                entry.function, wish.args, wish.kwargs, _options(wish)
+                entry.around(wish.function), wish.args, wish.kwargs, _options(wish)
             )
     except BaseException as error:
         await _failed(error, wish, place, progress, entry, account)
@@ -330,12 +330,12 @@ def _certainly_refused(error: BaseException | None, now_ms: int) -> bool:
 
 
 class _Entry:
-    """A function that tells how often it was entered (if never, nothing can have taken effect), how it failed, and
-    what its answers cost, also those that were not usable."""
+    """How often the function of a call was entered (if never, nothing can have taken effect), how it failed, and what
+    its answers cost, also those that were not usable."""
 
-    __slots__ = ("_metered", "_time", "entered", "error", "function", "model_tokens", "money")
+    __slots__ = ("_metered", "_time", "entered", "error", "model_tokens", "money")
 
-    def __init__(self, function: Callable[..., Any], time: ResourceTime, *, metered: bool) -> None:
+    def __init__(self, time: ResourceTime, *, metered: bool) -> None:
         """``time`` counts how long it is carried out; ``metered``: its answers may say what they cost."""
         self._metered = metered
         self._time = time
@@ -344,7 +344,10 @@ class _Entry:
         """What the latest call of it raised."""
         self.model_tokens = 0
         self.money = 0.0
-        self.function = self._async(function) if is_async(function) else self._sync(function)
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` as the guard is to call it. It is not kept here: each would keep the other alive."""
+        return self._async(function) if is_async(function) else self._sync(function)
 
     def _answered(self, value: Any) -> Any:
         if self._metered:

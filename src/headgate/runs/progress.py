@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -108,13 +109,14 @@ class Progress:
     def loops(self) -> LoopWatch | None:
         """The loop detection, unless the workflow has none."""
         if self._loops is None and self.workflow.loops is not None:
-            self._loops = LoopWatch(self.workflow.loops, self.attempt, self.tell)
+            # not by way of ``self.tell``, with which every run would wait for the collector of cycles
+            tell = partial(_tell, self.attempt, self.equipment.bus)
+            self._loops = LoopWatch(self.workflow.loops, self.attempt, tell)
         return self._loops
 
     def tell(self, name: str, **fields: Any) -> None:
         """Emit an event about this run."""
-        if self.equipment.bus.active:
-            self.equipment.bus.emit(name, **whose(self.attempt), **fields)
+        _tell(self.attempt, self.equipment.bus, name, **fields)
 
     def decide(self, resource: str | None = None) -> Active:
         """What the ladder says at this moment: for a call on ``resource``, or for a choice outside of calls. Each
@@ -203,6 +205,11 @@ class Progress:
                 new=what.after,
                 pressure=equipment.ladders.pressure(self.attempt.run.workflow),
             )
+
+
+def _tell(attempt: Attempt, bus: EventBus, name: str, **fields: Any) -> None:
+    if bus.active:
+        bus.emit(name, **whose(attempt), **fields)
 
 
 def whose(attempt: Attempt) -> dict[str, str]:
