@@ -178,3 +178,29 @@ def test_runs_that_wait_for_usable_answers_end_by_their_deadline(tmp_path: Path)
         assert bench.ledger["searches of 1"] >= 15  # about one each second, beside what was repaired
 
     on_bench(tmp_path, main, tools=TOOLS, models=MODELS)
+
+
+def test_nobody_is_told_to_repeat_what_may_have_taken_effect(tmp_path: Path) -> None:
+    """A refusal says: make the same call later. Of a ``once`` step that must not be said, and no run waits for it."""
+
+    async def main(bench: Bench) -> None:
+        async def send(number: int) -> str:
+            bench.ledger["sent"] += 1
+            return "no receipt"
+
+        async def job(run: Run) -> str:
+            for number in range(CAP + 2):
+                try:
+                    await run.call("tool", send, number, effect="once", check=_fine)
+                except UnusableResult:
+                    continue
+            return "looked after by hand"
+
+        bench.workflow(job)
+        await bench.worker()
+        ended = await bench.ended(await bench.submit())
+        assert (ended.state, ended.result) == (RunState.SUCCEEDED, '"looked after by hand"')
+        assert bench.ledger["sent"] == CAP + 2
+        assert bench.told("call_refused") == []
+
+    on_bench(tmp_path, main, tools=TOOLS)

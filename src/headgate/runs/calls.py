@@ -94,7 +94,9 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 except Exception as error:
                     if loops is not None and _is_failure(error, progress):
                         loops.failed(watched, error, begun)
-                    if isinstance(error, UnusableResult):
+                    if (
+                        isinstance(error, UnusableResult) and wish.effect is not Effect.ONCE
+                    ):  # that cannot be repeated
                         progress.equipment.repairs.ended_unusable(place.resource, error, progress.tell)
                     raise
                 await journal.record(step)
