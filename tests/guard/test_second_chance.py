@@ -82,11 +82,8 @@ def test_what_nothing_else_may_answer_has_all_its_time(why: str) -> None:
         models = _models(clock)
         if why != "nothing is known":
             await _learn(models)
-        large = models.get("large")
-        if why == "no fallback":
-            large = large.with_options(fallback=False)
-        if why == "once":
-            large = large.with_options(once=True)
+        own: dict[str, Any] = {"no fallback": {"fallback": False}, "once": {"once": True}}.get(why, {})
+        large = models.get("large").with_options(**own)
         before = clock.monotonic()
         with ambient(Ambient(deadline=before + 40)), pytest.raises(Expired):
             await large.perform(_hangs)
