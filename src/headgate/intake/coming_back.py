@@ -26,6 +26,9 @@ WORTH_COMING_BACK = 0.25
 """Part of its time that may be gone when a run comes back. Who would have less left is not told a moment at which it
 would be refused again, but one after its time: then only a request with a new deadline can come in."""
 
+MOSTLY_REFUSED = 0.5
+"""Part of what a tenant asks for in a lane from which who comes back is taken to be refused."""
+
 
 class ComingBack:
     """Of one process."""
@@ -48,6 +51,8 @@ class ComingBack:
         elif refusal.reason is Reason.SHED:
             if refusal.scope == f"lane:{rules.lane}":
                 rate = outlook.rate(lane=rules.lane)
+            elif refusal.scope == f"tenant:{wanted.tenant}":
+                rate = outlook.excess.rate(wanted.tenant)
             probe = self._probe(wanted, rules, wish)
             told = outlook.come_back_ms(f"shed:{refusal.scope}", rate, probe=probe)
         else:
@@ -87,6 +92,7 @@ class ComingBack:
             queue = outlook.queue(workflow=wanted.workflow)
             fits = again is None or judge(again, before).fit is not Fit.LATE
             fits = fits and (room is None or queue is None or queue.depth < room)
+            fits = fits and outlook.excess.part(wanted.tenant, lane) <= MOSTLY_REFUSED
             fits = fits and outlook.shed_why(lane, wanted.tenant, workflow=wanted.workflow) is None
             return True if fits else None if over else False
 

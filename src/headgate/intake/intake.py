@@ -99,7 +99,7 @@ class Intake:
             deadline_ms = now_ms + round(1000 * rules.workflow.deadline)
         if wanted.latest_ms is not None:
             deadline_ms = wanted.latest_ms if deadline_ms is None else min(deadline_ms, wanted.latest_ms)
-        early = self._refuse_early(wanted, rules, now_ms, deadline_ms)
+        early = self._refuse_early(wanted, rules, text, now_ms, deadline_ms)
         wish = None
         if early is None:
             wish = self._wish(wanted, rules, now_ms, deadline_ms)
@@ -113,7 +113,7 @@ class Intake:
             offer = replace(offer, refusal=early)
         answer = await self._store.admissions.admit(offer)
         if wish is not None:
-            self._note_lateness(wanted.workflow, rules.lane, wish, answer, now_ms)
+            self._note_lateness(wanted, rules.lane, wish, answer, now_ms)
         if isinstance(answer, Refusal):
             return self._refused(wanted, rules, answer, wish)
         return self._admitted(rules, answer)
@@ -158,15 +158,20 @@ class Intake:
             position = await self._store.runs.position(run, ahead_of=ahead)
         return self._standing(Admission(run, created=False, position=position), ahead)
 
-    def _note_lateness(self, workflow: str, lane: str, wish: Wish, answer: Admission | Refusal, now_ms: int) -> None:
+    def _note_lateness(
+        self, wanted: Submission, lane: str, wish: Wish, answer: Admission | Refusal, now_ms: int
+    ) -> None:
         if isinstance(answer, Refusal):
             tight = 1.0 if answer.reason is Reason.TOO_LATE else None
         else:
             tight = None if answer.finish_ms is None else tightness(wish, answer.finish_ms / 1000)
         if tight is not None:
-            self._outlook.lateness.note(workflow, lane, tight, now_ms=now_ms)
+            self._outlook.lateness.note(wanted.workflow, lane, tight, now_ms=now_ms)
+            self._outlook.excess.felt(wanted.tenant, tight, now_ms=now_ms)
 
-    def _refuse_early(self, wanted: Submission, rules: Rules, now_ms: int, deadline_ms: int | None) -> Refusal | None:
+    def _refuse_early(
+        self, wanted: Submission, rules: Rules, text: str, now_ms: int, deadline_ms: int | None
+    ) -> Refusal | None:
         too_much = beyond(wanted.workflow, wanted.grant or rules.workflow.budget.ceiling, wanted.cost)
         if too_much is not None:  # before all that a later try could get past
             return too_much
@@ -197,6 +202,11 @@ class Intake:
             wait_ms = outlook.come_back_ms(behind.scope, people.rate(behind.scope), over_ms=people.over_ms(behind))
             return replace(behind, retry_after_ms=wait_ms)
         spawned = wanted.spawn is not None
+        if not spawned:
+            outlook.excess.offer(wanted.tenant, rules.lane, self._cost(wanted.workflow, rules.workflow.cost, text))
+            if (own := outlook.excess.refusal(wanted.tenant, rules.lane)) is not None:
+                outlook.lateness.note(wanted.workflow, rules.lane, 1.0, now_ms=now_ms)
+                return own
         return self._outlook.shed(
             rules.lane, wanted.tenant, rules.workflow.cost, workflow=wanted.workflow, spawned=spawned
         )
@@ -279,6 +289,8 @@ class Intake:
 
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish | None = None) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
+        if refusal.reason in (Reason.SHED, Reason.QUEUE_FULL) and paused is None:
+            self._outlook.excess.felt(wanted.tenant, 1.0, now_ms=self._clock.now_ms())
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._later(full_and_paused(refusal, paused, now_ms=self._clock.now_ms()))
         elif refusal.reason in (Reason.TOO_LATE, Reason.SHED) or (
@@ -319,6 +331,8 @@ class Intake:
 
     def _admitted(self, rules: Rules, answer: Admission) -> Admission:
         run = answer.run
+        if answer.created:
+            self._outlook.excess.admitted(run.cost)
         if self._bus.active and answer.created:
             first = answer.limits[0] if answer.limits else None
             self._bus.emit(

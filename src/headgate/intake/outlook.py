@@ -19,6 +19,7 @@ from headgate.errors import HeadgateError
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.audits import Audits, Probe
 from headgate.intake.estimates import Estimates
+from headgate.intake.excess import Excess
 from headgate.intake.forecast import Forecaster
 from headgate.intake.holdback import Holdback
 from headgate.intake.in_force import NOTHING, InForce
@@ -78,6 +79,7 @@ class Outlook:
         self.lateness = Lateness()
         self.shedding = False
         self.shedder = Shedder(settings)
+        self.excess = Excess()
         self.holdback = Holdback()
         self.held: Mapping[str, int] = {}
         """What running runs hold of the fleet's budget."""
@@ -104,6 +106,7 @@ class Outlook:
                 self._rates.get(key), at_ms=now_ms, started=queue.started, waiting=queue.depth > 0
             )
         await self.forecaster.refresh(store, self.overview, now_ms=now_ms)
+        self.excess.look(self.overview, self.settings, now_ms=now_ms)
         self._follow(now_ms)
         await self.people.refresh(store, now_ms)
         self._audit(now_ms)
