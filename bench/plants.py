@@ -196,8 +196,8 @@ def report(scores: Scores) -> str:
 NOTES = (
     "## Reading it",
     "",
-    "- *Rate 120/min*: a limit of calls in flight is the wrong tool for a rate, and the limiter says so by ignoring",
-    "  such refusals. The guard's rate limit, taught by the provider's headers, is what keeps them away.",
+    "- *Rate 120/min*: a limit of calls in flight is the wrong tool for a rate. The limiter takes some of such",
+    "  refusals for a wall, others for chance. The guard's rate limit, taught by the provider's headers, keeps them away.",
     "- *A fifth refused whatever we do*: 7 to 8 % of calls are refused over the run by whoever sends them.",
     "- A fixed limit that is right costs nothing to find and never sounds; it is the bound, not a rival. It stands",
     "  still when the capacity falls: see its stretch and refusals there.",
