@@ -171,10 +171,85 @@ def test_who_would_be_answered_too_late_is_refused_by_lane(tmp_path: Path) -> No
             assert refused is not None
             assert (refused.reason, refused.scope, refused.limit) == ("shed", "approval:replies", 90)
             assert 200 < (refused.used or 0) < 400
-            assert (refused.retry_after_s or 0) > 1
+            late_s = (refused.used or 0) - 90
+            assert (refused.retry_after_s or 0) >= late_s, "before that it would be refused again"
             assert await wanted("standard", None) is None, "whoever has time may wait"
             assert await wanted("critical", 90.0) is None, "its question is answered before those"
             assert await wanted("critical", 5.0) is not None, "an answer takes longer than that"
             answering.cancel()
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("on_expiry", "refused"), [("deny", True), ("approve", False), ("escalate, escalate_to: boss", False)]
+)
+def test_an_answer_after_the_longest_wait_fails_only_runs_to_which_silence_is_no(
+    tmp_path: Path, on_expiry: str, refused: bool
+) -> None:
+    """One person takes ten seconds for an answer, a question waits for 30 s at most, and ten come at once."""
+    waits = f"{{depth: 500, max_age: 30s, on_expiry: {on_expiry}}}"
+    file = BY_TIME.replace("{{depth: 500, max_age: 4h}}", "WAITS, boss: {{depth: 500, max_age: 4h}}")
+
+    async def main(clock: LoopClock) -> Rejected | None:
+        settings = parse_settings(file.format(folder=tmp_path).replace("WAITS", waits))
+        gate = Gate(settings, clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        async with gate:
+            for _ in range(4):
+                await gate.submit("draft")
+                await asyncio.sleep(10.0)
+                (one,) = await gate.store.approvals.waiting(queue="replies", tenant=None, limit=9)
+                await gate.store.approvals.decide(
+                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+                )
+                gate.poke()
+            for _ in range(10):
+                await gate.submit("draft")
+            await asyncio.sleep(2.0)
+            try:
+                await gate.submit("draft", deadline_s=3600.0)
+            except Rejected as refusal:
+                return refusal
+            return None
+
+    refusal = run_virtual(main)
+    assert (refusal is not None) == refused
+    if refusal is not None:
+        assert (refusal.reason, refusal.limit) == ("shed", 30)
+
+
+def test_runs_that_ask_nobody_do_not_stand_before_a_question(tmp_path: Path) -> None:
+    file = BY_TIME.replace("asks: [replies]}}", "asks: [replies]}}, crunch: {{lane: standard}}")
+    file = file.replace("slots: 64", "slots: 2")
+
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(file.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        @gate.workflow("crunch")
+        async def crunch(run: Any) -> None:
+            await asyncio.sleep(0.5)
+
+        async with gate:
+            for _ in range(4):
+                await gate.submit("draft")
+                await asyncio.sleep(10.0)
+                (one,) = await gate.store.approvals.waiting(queue="replies", tenant=None, limit=9)
+                await gate.store.approvals.decide(
+                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+                )
+                gate.poke()
+            for _ in range(100):
+                await gate.submit("crunch")
+            await asyncio.sleep(2.0)
+            assert (await gate.submit("draft", deadline_s=600.0)).created
 
     run_virtual(main)

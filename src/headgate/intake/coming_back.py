@@ -12,6 +12,7 @@ from headgate.intake.audits import Probe
 from headgate.intake.feasible import Feasibility
 from headgate.intake.limits import Rules
 from headgate.intake.outlook import Outlook
+from headgate.intake.people import SCOPE as OF_PEOPLE
 from headgate.intake.submission import Submission
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
@@ -38,6 +39,8 @@ class ComingBack:
 
     def told(self, refusal: Refusal, wanted: Submission, rules: Rules, wish: Wish | None) -> Refusal:
         """The refusal of a run for want of room, or because it would be late or is shed, with the time to wait."""
+        if refusal.reason is Reason.SHED and refusal.scope.startswith(OF_PEOPLE):
+            return refusal  # told by the pace of people; how fast runs start says nothing about it
         outlook = self._outlook
         rate = outlook.rate(workflow=wanted.workflow)
         if refusal.reason is Reason.TOO_LATE:

@@ -111,6 +111,10 @@ class Forecaster:
         """Runs that come into a lane in a second: between what comes now and what comes usually."""
         return sum(self._coming.get(lane, (0.0, 0.0))) / 2
 
+    def mix(self, lane: str) -> dict[str, float]:
+        """Parts of the workflows among the runs of a lane, as far as the store counts them; empty: none is known."""
+        return self._mix(lane)
+
     def quality(self) -> ForecastQuality:
         """How forecasts turned out lately, over all lanes."""
         samples = [

@@ -183,11 +183,13 @@ class Outlook:
         prospect = self.forecaster.prospect(workflow, lane)
         asker = Asker(lane, self.estimates.profile(workflow), 0.0 if prospect is None else prospect.path_s, left_s)
         traffic = {
-            one.lane: Traffic(one.depth + one.running, self.forecaster.comes_per_s(one.lane))
+            one.lane: Traffic(
+                one.depth + one.running, self.forecaster.comes_per_s(one.lane), self.forecaster.mix(one.lane)
+            )
             for one in self.overview.queues
             if one.lane and not one.workflow
         }
-        return self.people.refusal(queues, asker, traffic)
+        return self.people.refusal(queues, asker, traffic, self.estimates.profile)
 
     def _needs(self, workflow: str) -> dict[str, float] | None:
         """Calls by resource that an ordinary run needs answered, once enough have ended to tell."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from headgate.config.settings import GateSettings
+from headgate.config.settings import ApprovalSettings, GateSettings
 from headgate.model.cost import ASKED
 from headgate.model.decision import Refusal
 from headgate.model.reason import Reason
@@ -16,7 +17,8 @@ from headgate.policy.people import Pace, Trend
 from headgate.store.protocols import Store
 from headgate.store.questions import QuestionLoad
 
-_SCOPE = "approval:"
+SCOPE = "approval:"
+"""How the scopes of refusals begin that people are the reason of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Traffic:
     """That wait or run, and do not wait for people."""
     per_s: float
     """That come in a second."""
+    parts: Mapping[str, float]
+    """Workflow → its part of these runs, as far as known."""
 
 
 class PeopleOutlook:
@@ -70,32 +74,37 @@ class PeopleOutlook:
                 before = self._trends.get((name, rank), Trend())
                 self._trends[name, rank] = people.follow(before, waiting=_up_to(load, rank), now_ms=now_ms)
 
-    def refusal(self, queues: Sequence[str], asker: Asker, traffic: Mapping[str, Traffic]) -> Refusal | None:
+    def refusal(
+        self,
+        queues: Sequence[str],
+        asker: Asker,
+        traffic: Mapping[str, Traffic],
+        profile_of: Callable[[str], Profile | None],
+    ) -> Refusal | None:
         """The refusal of a run that may ask these queues; ``None``: it may come in, as far as people go."""
         rank = self._ranks.get(asker.lane, len(self._ranks))
         for name in queues:
             settings, trend = self._settings.approvals[name], self._trends.get((name, rank))
             if trend is None:
                 continue
-            asks = _asks(name, asker.profile)
+            asks = _asks(name, asker.profile, 1.0)
             if self._rng.random() < people.likely(asks) * people.short_of_room(trend, depth=settings.depth):
                 words = "is full" if trend.waiting >= settings.depth else "fills faster than people answer"
                 return Refusal(
                     Reason.SHED,
-                    f"{_SCOPE}{name}",
+                    f"{SCOPE}{name}",
                     f"the queue of questions {name!r} {words}",
                     limit=settings.depth,
                     used=trend.waiting,
                     unit="approvals",
                 )
-            wait_s = self._wait_s(name, rank, asks, traffic)
-            longest_s = settings.max_age
-            if asker.left_s is not None:
-                longest_s = min(longest_s, max(0.0, asker.left_s - asker.path_s))
+            wait_s, longest_s = self._wait_s(name, rank, traffic, profile_of), _longest_s(settings, asker)
+            if wait_s is not None and settings.on_expiry != "deny":
+                wait_s = min(wait_s, settings.max_age)  # then the run goes on, or somebody else is asked
             if wait_s is not None and people.would_fail(asks=asks, wait_s=wait_s, longest_s=longest_s):
                 return Refusal(
                     Reason.SHED,
-                    f"{_SCOPE}{name}",
+                    f"{SCOPE}{name}",
                     f"people would answer {name!r} in about {wait_s:.0f} s, and there are {longest_s:.0f} s",
                     limit=round(longest_s, 3),
                     used=round(wait_s, 3),
@@ -111,7 +120,7 @@ class PeopleOutlook:
 
     def rate(self, scope: str) -> float | None:
         """About how many questions of a refusal's scope are answered in a second."""
-        name = scope.removeprefix(_SCOPE)
+        name = scope.removeprefix(SCOPE)
         known = self._paces.get(name)
         return None if known is None else self._per_s(name, known)
 
@@ -122,7 +131,13 @@ class PeopleOutlook:
         since_ms = max(load.oldest_ms, max(one.decided_ms for one in load.answers))
         return people.slowed(known, silent_s=max(0.0, (self._at_ms - since_ms) / 1000))
 
-    def _wait_s(self, name: str, rank: int, asks: float, traffic: Mapping[str, Traffic]) -> float | None:
+    def _wait_s(
+        self,
+        name: str,
+        rank: int,
+        traffic: Mapping[str, Traffic],
+        profile_of: Callable[[str], Profile | None],
+    ) -> float | None:
         known = self._paces.get(name)
         if known is None:
             return None
@@ -130,9 +145,18 @@ class PeopleOutlook:
         comes = 0.0
         for lane, one in traffic.items():
             other = self._ranks.get(lane, len(self._ranks))
+            asks = math.fsum(
+                part * _asks(name, profile_of(workflow), self._said(workflow, name))
+                for workflow, part in one.parts.items()
+            )
             before += asks * one.unfinished if other <= rank else 0.0
             comes += asks * one.per_s if other < rank else 0.0
         return people.wait_s(known, per_s=self._per_s(name, known), before=before, comes_per_s=comes)
+
+    def _said(self, workflow: str, queue: str) -> float:
+        """Questions that a run of it is taken to ask while too few have ended to tell."""
+        declared = self._settings.workflows.get(workflow)
+        return 1.0 if declared is not None and queue in declared.asks else 0.0
 
 
 def _up_to(load: QuestionLoad, rank: int) -> int:
@@ -140,7 +164,13 @@ def _up_to(load: QuestionLoad, rank: int) -> int:
     return sum(count for one, count in load.waiting.items() if one <= rank)
 
 
-def _asks(queue: str, profile: Profile | None) -> float:
+def _asks(queue: str, profile: Profile | None, unknown: float) -> float:
     if profile is None or profile.ends < LEAST_ENDS:
-        return 1.0
+        return unknown
     return mean_answers(profile).get(ASKED + queue, 0.0)
+
+
+def _longest_s(settings: ApprovalSettings, asker: Asker) -> float:
+    """How late an answer may come. A question that nobody answered fails its run only where silence is a no."""
+    longest_s = settings.max_age if settings.on_expiry == "deny" else math.inf
+    return longest_s if asker.left_s is None else min(longest_s, max(0.0, asker.left_s - asker.path_s))

@@ -94,9 +94,8 @@ async def make_call(wish: CallWish, progress: Progress) -> Any:
                 except Exception as error:
                     if loops is not None and _is_failure(error, progress):
                         loops.failed(watched, error, begun)
-                    if (
-                        isinstance(error, UnusableResult) and wish.effect is not Effect.ONCE
-                    ):  # that cannot be repeated
+                    # nobody is told to repeat what may have taken effect
+                    if isinstance(error, UnusableResult) and wish.effect is not Effect.ONCE:
                         progress.equipment.repairs.ended_unusable(place.resource, error, progress.tell)
                     raise
                 await journal.record(step)
