@@ -130,8 +130,9 @@ def _ask(
             return asked
     else:
         asked = dataclasses.replace(
-            approval, state="waiting", decided_by=None, decided_ms=None, note=None, lane=run[4], deadline_ms=run[5]
-        )
+            approval, state="waiting", decided_by=None, decided_ms=None, note=None, lane=run[4], deadline_ms=run[5],
+            expires_ms=_expires_ms(tx, approval),
+        )  # fmt: skip
         used = _waiting(tx, approval.queue, depth)
         if used >= depth and not _make_room(tx, asked):
             return Refusal(
@@ -151,6 +152,12 @@ def _ask(
         cost=cost,
     )  # fmt: skip
     return asked
+
+
+def _expires_ms(tx: Transaction, approval: Approval) -> int:
+    """When it expires. One that left this queue before keeps its time; none gives way and comes back for ever."""
+    row = tx.row("earlier_expiry_of_step", approval.run_id, f"{approval.step_key}:{approval.queue}:")
+    return approval.expires_ms if row is None or row[0] is None else min(approval.expires_ms, row[0])
 
 
 def _keep(tx: Transaction, approval: Approval) -> None:

@@ -2,6 +2,10 @@
 -- run id, step key
 SELECT {approval_columns} FROM approvals WHERE run_id = ?1 AND step_key = ?2
 
+-- name: earlier_expiry_of_step
+-- run id, how the step keys of its questions begin that left the queue
+SELECT min(expires_ms) FROM approvals WHERE run_id = ?1 AND step_key > ?2 AND step_key < ?2 || 'a'
+
 -- name: approval_by_id
 SELECT {approval_columns} FROM approvals WHERE id = ?1
 
