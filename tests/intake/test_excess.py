@@ -83,6 +83,42 @@ def test_who_asks_for_most_is_refused_and_the_later_lane_of_others_is_served(tmp
     assert ends[RunState.SUCCEEDED] >= 0.98 * ends.total()
 
 
+def test_nobody_pays_for_people_who_do_not_keep_up(tmp_path: Path) -> None:
+    """The fleet is idle. What one tenant cannot ask people is no overload that another one makes."""
+    file = FILE.replace("slots: 4", "slots: 64").replace("answer: {{", "draft: {{asks: [replies]}}\n  answer: {{", 1)
+    file += "approvals: {{replies: {{depth: 1}}}}\n"
+    refused: Counter[tuple[str, str]] = Counter()
+
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(file.format(folder=tmp_path)), clock=clock, rng=Random(1), store_mode="inline")
+
+        @gate.workflow("draft")
+        async def draft(run: Any) -> Any:
+            return await run.approval("replies", "send it?")
+
+        @gate.workflow("answer")
+        async def answer(_run: Any) -> None:
+            await asyncio.sleep(0.1)
+
+        async def ask(workflow: str, tenant: str) -> None:
+            try:
+                await gate.submit(workflow, tenant=tenant)
+            except Rejected as refusal:
+                refused[tenant, str(refusal.scope)] += 1
+
+        async with gate:
+            for _ in range(60):
+                for _ in range(10):
+                    await ask("answer", "busy")
+                await ask("draft", "asker")
+                await ask("answer", "asker")
+                await asyncio.sleep(1)
+
+    run_virtual(main)
+    assert refused["asker", "approval:replies"] > 40
+    assert refused.total() == refused["asker", "approval:replies"]
+
+
 def picture(started: int, waiting: int) -> Overview:
     queue = QueueState("", "", "standard", waiting, 0, 0, started)
     return Overview(queues=(queue,), oldest_ms={}, states={}, dead=0)

@@ -6,6 +6,7 @@ fleet's admissions that it made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
@@ -81,15 +82,15 @@ class Excess:
         faded = {
             tenant: {lane: keep * cost for lane, cost in lanes.items()}
             for tenant, lanes in self._asked.items()
-            if sum(lanes.values()) > FORGOTTEN
+            if math.fsum(lanes.values()) > FORGOTTEN
         }
         if len(faded) > TENANTS_AT_MOST:
-            most = sorted(faded, key=lambda tenant: -sum(faded[tenant].values()))[:TENANTS_AT_MOST]
+            most = sorted(faded, key=lambda tenant: -math.fsum(faded[tenant].values()))[:TENANTS_AT_MOST]
             faded = {tenant: faded[tenant] for tenant in most}
         self._asked = faded
 
     def _judge(self, settings: GateSettings) -> None:
-        asked = {tenant: sum(lanes.values()) for tenant, lanes in self._asked.items()}
+        asked = {tenant: math.fsum(lanes.values()) for tenant, lanes in self._asked.items()}
         weights = {tenant: one.weight for tenant, one in settings.tenants.items()}
         level, many = None, frozenset[str]()
         hurt_lately = self.room < tenant_excess.MOST_ROOM
@@ -125,7 +126,7 @@ class Excess:
         self._credit[tenant, lane] = credit - 1 if credit >= 1 else credit
         if credit >= 1:
             return None
-        keeps, asked = self.keeps[tenant], sum(self._asked.get(tenant, {}).values())
+        keeps, asked = self.keeps[tenant], math.fsum(self._asked.get(tenant, {}).values())
         return Refusal(
             Reason.SHED,
             f"tenant:{tenant}",

@@ -22,6 +22,7 @@ from headgate.intake.limit_keys import Asked
 from headgate.intake.limits import Demand, RuleBook, Rules
 from headgate.intake.outlook import Outlook
 from headgate.intake.own_ceilings import beyond
+from headgate.intake.people import SCOPE as OF_PEOPLE
 from headgate.intake.places import Places
 from headgate.intake.replays import Pace
 from headgate.intake.standing import Times, times
@@ -289,7 +290,8 @@ class Intake:
 
     def _refused(self, wanted: Submission, rules: Rules, refusal: Refusal, wish: Wish | None = None) -> Refusal:
         paused = self._in_force.pause_of(wanted.workflow, rules.lane, wanted.tenant)
-        if refusal.reason in (Reason.SHED, Reason.QUEUE_FULL) and paused is None:
+        of_people = refusal.scope.startswith(OF_PEOPLE)  # they answer no sooner if a tenant's other runs are refused
+        if refusal.reason in (Reason.SHED, Reason.QUEUE_FULL) and paused is None and not of_people:
             self._outlook.excess.felt(wanted.tenant, 1.0, now_ms=self._clock.now_ms())
         if refusal.reason is Reason.QUEUE_FULL and paused is not None:
             refusal = self._later(full_and_paused(refusal, paused, now_ms=self._clock.now_ms()))

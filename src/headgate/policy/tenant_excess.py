@@ -23,6 +23,7 @@ refused here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 LEAST_ROOM, MOST_ROOM = 0.8, 1.25
@@ -46,7 +47,7 @@ def level(capacity: float, asked: Mapping[str, float], weights: Mapping[str, flo
 
     ``asked``: cost per second by tenant, 0 or more. ``weights`` of tenants that are not named are 1.
     """
-    left, of_weight = capacity, sum(weights.get(tenant, 1.0) for tenant in asked)
+    left, of_weight = capacity, math.fsum(weights.get(tenant, 1.0) for tenant in asked)
     for tenant, cost in sorted(asked.items(), key=lambda one: (one[1] / weights.get(one[0], 1.0), one[0])):
         weight = weights.get(tenant, 1.0)
         if cost * of_weight > left * weight:
