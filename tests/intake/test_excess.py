@@ -119,6 +119,39 @@ def test_nobody_pays_for_people_who_do_not_keep_up(tmp_path: Path) -> None:
     assert refused.total() == refused["asker", "approval:replies"]
 
 
+def test_a_queue_without_a_worker_is_no_overload_that_others_make(tmp_path: Path) -> None:
+    """Ten of 64 slots are in use, and one tenant's queue is full for good."""
+    file = FILE.replace("slots: 4", "slots: 64").replace(
+        "tidy: {{lane: background, deadline: 60s", "tidy: {{queue: {{depth: 5}}"
+    )
+    refused: Counter[tuple[str, str]] = Counter()
+
+    async def main(clock: LoopClock) -> None:
+        gate = Gate(parse_settings(file.format(folder=tmp_path)), clock=clock, rng=Random(1), store_mode="inline")
+
+        @gate.workflow("answer")
+        async def answer(run: Any) -> None:
+            await asyncio.sleep(1.0)
+
+        async def ask(workflow: str, tenant: str) -> None:
+            try:
+                await gate.submit(workflow, tenant=tenant)
+            except Rejected as refusal:
+                refused[tenant, str(refusal.scope)] += 1
+
+        async with gate:
+            for second in range(120):
+                for _ in range(10):
+                    await ask("answer", "busy")
+                if second % 3 == 0:
+                    await ask("tidy", "stuck")
+                await asyncio.sleep(1)
+
+    run_virtual(main)
+    assert refused["stuck", "workflow:tidy"] > 20
+    assert refused.total() == refused["stuck", "workflow:tidy"]
+
+
 def picture(started: int, waiting: int) -> Overview:
     queue = QueueState("", "", "standard", waiting, 0, 0, started)
     return Overview(queues=(queue,), oldest_ms={}, states={}, dead=0)

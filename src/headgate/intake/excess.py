@@ -62,8 +62,9 @@ class Excess:
         if tightness > tenant_excess.HURT and tenant not in self.parts:
             self._hurt_ms = now_ms
 
-    def look(self, overview: Overview, settings: GateSettings, *, now_ms: int) -> None:
-        """Follow what was counted; about once a second."""
+    def look(self, overview: Overview, settings: GateSettings, *, now_ms: int, busy: bool = True) -> None:
+        """Follow what was counted; about once a second. While the fleet is not ``busy`` it is no other tenant's work
+        that hurts, but something of one's own, such as a queue without a worker."""
         queues = [queue for queue in overview.queues if queue.lane and not queue.workflow]
         started, waiting = sum(queue.started for queue in queues), sum(queue.depth for queue in queues)
         before, self._before = self._before, (now_ms, started, started + waiting)
@@ -75,7 +76,7 @@ class Excess:
         if waiting or carried > self._carried:  # while nothing waits, starts are limited by what comes
             self._carried = keep * self._carried + (1 - keep) * carried
         self._entered = keep * self._entered + max(0, started + waiting - before[2]) / MEMORY_S
-        hurt = self._hurt_ms is not None and now_ms - self._hurt_ms < HURT_MS
+        hurt = busy and self._hurt_ms is not None and now_ms - self._hurt_ms < HURT_MS
         self.room = tenant_excess.move(self.room, hurt=hurt, elapsed_s=elapsed_s)
         self._judge(settings)
         self._admitted, self._admitted_cost = keep * self._admitted, keep * self._admitted_cost

@@ -40,6 +40,8 @@ from headgate.store.protocols import Overview, QueueState, Store
 
 EMPTY = Overview(queues=(), oldest_ms={}, states={}, dead=0)
 REFRESH_S = 1.0
+HALF = 0.5
+"""Of the slots, or of the pressure of a resource: with less in use nobody takes room from anybody."""
 SCOPES_MAX = 10_000
 PARTS_AT_MOST = 20
 LOW = 0.05
@@ -106,7 +108,8 @@ class Outlook:
                 self._rates.get(key), at_ms=now_ms, started=queue.started, waiting=queue.depth > 0
             )
         await self.forecaster.refresh(store, self.overview, now_ms=now_ms)
-        self.excess.look(self.overview, self.settings, now_ms=now_ms)
+        busy = self.running >= HALF * self.forecaster.slots or self._resource_pressure() >= HALF
+        self.excess.look(self.overview, self.settings, now_ms=now_ms, busy=busy)
         self._follow(now_ms)
         await self.people.refresh(store, now_ms)
         self._audit(now_ms)
