@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,6 +72,16 @@ class LoopSettings(Settings):
     warn: Annotated[Whole, Field(ge=2, le=10_000)] = 3
     refuse: Annotated[Whole, Field(ge=2, le=10_000)] = 4
     stop: Annotated[Whole, Field(ge=2, le=10_000)] = 6
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_others_follow(cls, given: Any) -> Any:
+        """What is not given keeps its distance to what is, so that one number alone is a possible rule."""
+        if not isinstance(given, Mapping) or not all(type(number) is int for number in given.values()):
+            return given
+        warn = given.get("warn", max(2, min(3, given.get("refuse", 3), given.get("stop", 3))))
+        refuse = given.get("refuse", min(max(4, warn + 1), max(warn, given.get("stop", 10_000))))
+        return {"warn": warn, "refuse": refuse, "stop": min(10_000, max(6, refuse + 2)), **given}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

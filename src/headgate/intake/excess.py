@@ -73,7 +73,8 @@ class Excess:
         elapsed_s = (now_ms - before[0]) / 1000
         keep = exp(-elapsed_s / MEMORY_S)
         carried = max(0, started - before[1]) / elapsed_s
-        if waiting or carried > self._carried:  # while nothing waits, starts are limited by what comes
+        # While nothing waits or the fleet is half idle, starts are limited by what comes, or by what is refused here.
+        if (waiting and busy) or carried > self._carried:
             self._carried = keep * self._carried + (1 - keep) * carried
         self._entered = keep * self._entered + max(0, started + waiting - before[2]) / MEMORY_S
         hurt = busy and self._hurt_ms is not None and now_ms - self._hurt_ms < HURT_MS
