@@ -58,6 +58,27 @@ def test_a_question_gives_way_and_its_run_asks_again(tmp_path: Path) -> None:
     on_bench(tmp_path, main)
 
 
+def test_who_gives_way_again_and_again_is_back_within_seconds(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        _asking(bench)
+        await bench.worker()
+        early, *_, late = bench.settings.lanes
+        lower = await bench.submit("lower", lane=late)
+        for nth in range(8):
+            await bench.passes(8.0)
+            assert (await bench.get(lower)).reason == Reason.APPROVAL_WAIT, "back in the free queue"
+            upper = [await bench.submit(f"upper {nth}", lane=early) for _ in range(2)]
+            await bench.passes(60.0)  # it finds the queue full many times
+            gone = await bench.get(lower)
+            assert (gone.state, gone.reason) == (RunState.SUSPENDED, Reason.RETRY_WAIT)
+            assert {await _answer_first(bench), await _answer_first(bench)} == set(upper)
+        await bench.passes(8.0)
+        assert await _answer_first(bench) == lower
+        assert (await bench.ended(lower)).state is RunState.SUCCEEDED
+
+    on_bench(tmp_path, main)
+
+
 def test_a_lane_that_the_file_does_not_list_comes_last(tmp_path: Path) -> None:
     async def main(bench: Bench) -> None:
         lanes = list(bench.settings.lanes)

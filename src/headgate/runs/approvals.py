@@ -24,7 +24,7 @@ from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import Approval
 
 FUNCTION = "approval"
-RETRY_S = 30.0
+RETRY_S = 5.0
 """When to ask again if the queue of questions is full and does not say."""
 NOBODY = "nobody answered in time"
 

@@ -18,6 +18,7 @@ from headgate.errors import (
     UnusableResult,
 )
 from headgate.guard import classify
+from headgate.model.cost import ASKED
 from headgate.model.outcome import Outcome
 from headgate.model.reason import Reason
 from headgate.model.run import RunRecord, RunState
@@ -32,6 +33,9 @@ BACKOFF_AT_MOST_S = 60.0
 HINT_AT_MOST_S = 600.0
 """The longest hint of a refusal that a run waits for."""
 THROTTLED_AT_MOST_S = 86400.0
+ASKS_AGAIN_AT_MOST_S = 5.0
+"""The longest wait of a run that found a queue of people full, however often. To ask costs a read and a write and
+no call; who waits for longer stays away while places are free."""
 UNUSABLE_AT_MOST = 30
 """A run that went aside because of unusable answers does so without counting an attempt until it was taken up so
 often."""
@@ -150,7 +154,8 @@ def of_error(
         return Finish(RunState.FAILED, Reason.UNKNOWN_OUTCOME, words)
     run = attempt.run
     if again and throttled:
-        wake_ms = _after_throttle_ms(run, hint_s, now_ms, rng, grows=not _unusable(cause))
+        most_s = ASKS_AGAIN_AT_MOST_S if _people_full(cause) else BACKOFF_AT_MOST_S
+        wake_ms = _after_throttle_ms(run, hint_s, now_ms, rng, grows=not _unusable(cause), most_s=most_s)
         if wake_ms is not None:
             return TryAgain(wake_ms, run.attempts, describe(cause))
         again = False
@@ -193,21 +198,27 @@ def _unusable(error: BaseException) -> bool:
     return isinstance(error, Overloaded) and isinstance(error.__cause__, UnusableResult)
 
 
+def _people_full(error: BaseException) -> bool:
+    """Whether it is the refusal of a question by a full queue of people."""
+    return isinstance(error, Overloaded) and error.reason == Reason.QUEUE_FULL and error.scope.startswith(ASKED)
+
+
 def _after_throttle_ms(
-    run: RunRecord, hint_s: float | None, now_ms: int, rng: Random, *, grows: bool = True
+    run: RunRecord, hint_s: float | None, now_ms: int, rng: Random, *, grows: bool, most_s: float
 ) -> int | None:
-    """When a run that met a lack of room is tried again; ``grows``: later each time. That is no failed attempt: it
-    ends at the deadline only, or without one a day after the first start, because nothing waits for ever."""
+    """When a run that met a lack of room is tried again; ``grows``: later each time, up to ``most_s`` seconds or the
+    hint. That is no failed attempt: it ends at the deadline only, or without one a day after the first start,
+    because nothing waits for ever."""
     started_ms = now_ms if run.started_ms is None else run.started_ms
     latest_ms = started_ms + round(1000 * THROTTLED_AT_MOST_S) if run.deadline_ms is None else run.deadline_ms
-    wake_ms = now_ms + _wait_ms(run.term - 1 if grows else 0, hint_s, rng)
+    wake_ms = now_ms + _wait_ms(run.term - 1 if grows else 0, hint_s, rng, most_s=most_s)
     if wake_ms >= latest_ms and hint_s is not None:
         wake_ms = now_ms + round(1000 * hint_s)  # without the jitter it may still be in time
     return wake_ms if wake_ms < latest_ms else None
 
 
-def _wait_ms(nth: int, hint_s: float | None, rng: Random) -> int:
-    own_s = backoff.delay_s(max(0, nth), base_s=BACKOFF_S, most_s=BACKOFF_AT_MOST_S, jitter=rng.uniform(0.5, 1.0))
+def _wait_ms(nth: int, hint_s: float | None, rng: Random, *, most_s: float = BACKOFF_AT_MOST_S) -> int:
+    own_s = backoff.delay_s(max(0, nth), base_s=BACKOFF_S, most_s=most_s, jitter=rng.uniform(0.5, 1.0))
     if hint_s is not None:  # jittered upward, so that those told the same moment do not come back together
         own_s = max(own_s, min(hint_s, HINT_AT_MOST_S) * rng.uniform(1.0, 1.25))
     return max(1, round(1000 * own_s))
