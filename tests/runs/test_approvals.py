@@ -88,6 +88,26 @@ def test_a_question_nobody_answers_is_denied_on_time(tmp_path: Path) -> None:
     on_bench(tmp_path, main)
 
 
+def test_a_deadline_that_passes_before_the_answer_says_so(tmp_path: Path) -> None:
+    async def main(bench: Bench) -> None:
+        asking(bench)
+        await bench.worker()
+        run_id = await bench.submit(deadline_ms=bench.clock.now_ms() + 60_000)
+        ended = await bench.ended(run_id)
+        assert (ended.state, ended.reason) == (RunState.EXPIRED, Reason.DEADLINE_PASSED)
+        assert ended.detail == "nobody answered its question in 'leads' before its deadline", "where it was at last"
+        assert bench.clock.monotonic() < 63.0
+
+    on_bench(
+        tmp_path,
+        main,
+        approvals={
+            "replies": {"max_age": 30.0, "on_expiry": "escalate", "escalate_to": "leads"},
+            "leads": {"max_age": 600.0},
+        },
+    )
+
+
 def test_a_queue_may_take_silence_as_a_yes(tmp_path: Path) -> None:
     async def main(bench: Bench) -> None:
         asking(bench)

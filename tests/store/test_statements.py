@@ -119,6 +119,7 @@ def test_it_searches(db: apsw.Connection, name: str) -> None:
         ("due_approvals", "approvals_due (expires_ms<?)"),
         ("count_waiting_approvals", "COVERING INDEX approvals_waiting (queue=?)"),
         ("load_of_approvals", "approvals_waiting (queue=?)"),
+        ("queue_of_waiting_question", "approvals_by_step (run_id=?)"),
         ("latest_answers", "approvals_answered (queue=?)"),
         ("children_of_run", "runs_by_parent (parent_id=?)"),
         ("run_of_spawn_key", "runs_by_spawn_key (spawn_key=?)"),

@@ -281,6 +281,11 @@ async def a_run_that_waits_for_people_keeps_its_deadline(ground: Ground) -> None
     await ground.store.approvals.ask(a_question(run), "w1", 1, depth=5)
     (moved,) = await ground.store.upkeep.expire(now_ms=NOW + LEASE, limit=10)
     assert (moved.run_id, moved.state) == (run.id, RunState.EXPIRED)
+    ended = await ground.get(run)
+    assert (ended.reason, ended.detail) == (
+        Reason.DEADLINE_PASSED,
+        "nobody answered its question in 'replies' before its deadline",
+    )
     assert await ground.store.approvals.waiting(queue=None, tenant=None, limit=10) == []
     await ground.check_counters()
 

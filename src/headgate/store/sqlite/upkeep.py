@@ -130,11 +130,20 @@ def _give_up(tx: Transaction, one: _Due, now_ms: int) -> Moved:
 def _expire_one(tx: Transaction, one: _Due, now_ms: int) -> Moved:
     late = one.deadline_ms is not None and one.deadline_ms <= now_ms
     reason = Reason.DEADLINE_PASSED if late else Reason.QUEUE_EXPIRED
-    _remember(tx, one, now_ms, RunState.EXPIRED, reason, None)
-    end_waiting(tx, one.seq, one.run_id, RunState.EXPIRED, reason.value, None, now_ms)
+    words = _unanswered(tx, one) if late else None
+    _remember(tx, one, now_ms, RunState.EXPIRED, reason, words)
+    end_waiting(tx, one.seq, one.run_id, RunState.EXPIRED, reason.value, words, now_ms)
     one.leave(tx)
     one.scopes.count(RunState.EXPIRED, 1)
     return one.moved(RunState.EXPIRED, reason)
+
+
+def _unanswered(tx: Transaction, one: _Due) -> str | None:
+    """What a run waited for whose deadline passed while it waited for a person; ``None``: it did not."""
+    if one.reason != Reason.APPROVAL_WAIT.value:
+        return None
+    row = tx.row("queue_of_waiting_question", one.run_id)
+    return None if row is None else f"nobody answered its question in {row[0]!r} before its deadline"
 
 
 def _rescue(tx: Transaction, now_ms: int, max_crashes: int, limit: int) -> list[Moved]:

@@ -6,6 +6,10 @@ SELECT {approval_columns} FROM approvals WHERE run_id = ?1 AND step_key = ?2
 -- run id, how the step keys of its questions begin that left the queue
 SELECT min(expires_ms) FROM approvals WHERE run_id = ?1 AND step_key > ?2 AND step_key < ?2 || 'a'
 
+-- name: queue_of_waiting_question
+-- run id
+SELECT queue FROM approvals INDEXED BY approvals_by_step WHERE run_id = ?1 AND state = 'waiting'
+
 -- name: approval_by_id
 SELECT {approval_columns} FROM approvals WHERE id = ?1
 
