@@ -356,3 +356,10 @@ def test_one_of_something_is_told_as_one(compared: Results) -> None:
     )
     assert "<p>1 scenario, 1 policy, 1 seed" in page(one)
     assert "<p>2 scenarios, 5 policies, 2 seeds" in page(compared)
+
+
+def test_the_distance_to_perfect_limits_is_of_the_seeds_that_both_played(compared: Results) -> None:
+    only_ours = entry("headgate", 3, goodput=0.1, scenario="tell")
+    results = Results([*compared.entries, only_ours], compared.about)
+    assert results.behind("tell", "headgate-perfect-limits").mean == pytest.approx(0.02)
+    assert math.isnan(results.behind("tell", "nobody").mean)

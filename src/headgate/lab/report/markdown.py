@@ -99,11 +99,7 @@ def _claims(results: Results) -> str:
         (f"amplification ≤ {amplification}", repeated <= amplification, f"{repeated:.2f} in {most_calls}"),
     ]
     if PERFECT in results.policies():
-        behind = {
-            name: gap
-            for name in names
-            if not math.isnan(gap := _of(results, name, PERFECT) - _of(results, name, OURS))
-        }
+        behind = {name: gap for name in names if not math.isnan(gap := results.behind(name, PERFECT).mean)}
         mean = sum(behind.values()) / len(behind) if behind else math.nan
         worst_at = max(behind, key=lambda name: behind[name], default="")
         words = (

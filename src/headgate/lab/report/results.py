@@ -87,6 +87,15 @@ class Results:
                 found.append(Contribution(policy.removeprefix(WITHOUT), *parts))
         return sorted(found, key=lambda one: -one.goodput.mean if not math.isnan(one.goodput.mean) else math.inf)
 
+    def behind(self, scenario: str, policy: str) -> Spread:
+        """Goodput that a policy has more than headgate, seed by seed where both played."""
+        ours = {one.seed: one.measures.get("goodput", math.nan) for one in self.plays(scenario, OURS)}
+        return spread(
+            one.measures.get("goodput", math.nan) - ours[one.seed]
+            for one in self.plays(scenario, policy)
+            if one.seed in ours
+        )
+
     def _difference(self, scenario: str, policy: str, measure: str) -> Spread:
         without = {one.seed: one.measures.get(measure, math.nan) for one in self.plays(scenario, policy)}
         return spread(
