@@ -219,7 +219,13 @@ def test_a_flood_of_one_lane_leaves_the_others_as_they_are() -> None:
         ("behaviours: {looping: 60%, runaway: 50%}", "cannot be more than 1 together"),
         ("behaviours: {lopping: 60%}", "unknown key 'lopping'; did you mean 'looping'"),
         ("behaviours: {looping: fast}", "mine.yaml:15:14: 'fast' is not a share"),
-        ("behaviours: {asking: 10%}", "declares no approvals 'people'"),
+        (
+            "behaviours: {asking: 10%}",
+            "mine.yaml:15:22: headgate: declares no approvals 'people', which the runs ask",
+        ),
+        ("behaviours: {asking: {part: 10%, queue: bosses}}", "people: nobody answers 'bosses', which the runs ask"),
+        ("people: {bosses: {count: 1, takes: 5s}}", "mine.yaml:15:18: headgate: declares no approvals 'bosses'"),
+        ("people: {count: 1, takes: 5s}", "mine.yaml:15:9: name the approval queue first, for example people: {man"),
         ("restarts: {since: 5, every: 5s}", "needs gates: 2 or more"),
     ],
 )

@@ -67,6 +67,7 @@ def test_a_scenario_takes_over_its_world_and_single_keys_of_its_configuration() 
         (STEADY + "users: {polite: 0.9, rude: 0.2}\n", "mine.yaml:6:8: polite and rude"),
         (STEADY + "goals: [{measure: goodput}]\n", "mine.yaml:6:9: a goal needs either"),
         (STEADY.replace("six", "seven"), "mine.yaml:3:7: there is no world 'seven'; known here: six, three"),
+        (STEADY.replace("six", "seven") + "gates: many\n", "mine.yaml:6:8: 'many'"),
         ("[]", "mine.yaml:1:1: a scenario is a mapping"),
         ("a: [", "mine.yaml:1:5:"),
     ],
@@ -75,6 +76,14 @@ def test_a_mistake_is_told_with_its_place(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_scenario(text, "mine.yaml")
     assert told in str(refused.value)
+
+
+def test_an_unknown_world_hides_no_other_mistake_and_invents_none() -> None:
+    text = STEADY.replace("six", "seven") + "headgate: {models: {large: {concurency: 3}}}\nusers: {tries: 0}\n"
+    with pytest.raises(ConfigError) as refused:
+        parse_scenario(text, "mine.yaml")
+    places = [line.split(": ")[0] for line in str(refused.value).splitlines() if "mine.yaml" in line]
+    assert places == ["mine.yaml:3:7", "mine.yaml:6:29", "mine.yaml:7:16"]
 
 
 def test_goals_name_measures_that_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from headgate.config.load import load_settings
 from headgate.config.settings import GateSettings
 from headgate.errors import ConfigError
 from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.references import people_missing
 from headgate.lab.scenario.users import WORKFLOW
 
 OWN_SCENARIO = "a scenario file of your own names your dependencies: docs/how-to/test-your-limits.md"
@@ -50,10 +52,17 @@ def with_settings(
         )
     values = {name: getattr(scenario, name) for name in Scenario.model_fields} | {"headgate": settings}
     try:
-        return Scenario.model_validate(values)
+        found = Scenario.model_validate(values)
     except ValidationError as error:
         told = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
-        raise ConfigError([f"{filename}: does not fit scenario {scenario.name}: {one}" for one in told]) from error
+        raise _misfit(scenario, filename, told) from error
+    if told := [words for _, words in people_missing(found)]:
+        raise _misfit(scenario, filename, told)
+    return found
+
+
+def _misfit(scenario: Scenario, filename: str, told: Sequence[str]) -> ConfigError:
+    return ConfigError([f"{filename}: does not fit scenario {scenario.name}: {one}" for one in told])
 
 
 def workflow_of(settings: GateSettings) -> str | None:

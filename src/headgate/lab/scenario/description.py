@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from headgate.config.document import LARGEST_BYTES, Document, Unreadable, read_document
 from headgate.config.fields import Count, Name, Names, Settings
@@ -205,6 +205,15 @@ class Goal(Settings):
         return self.at_most is not None and value <= self.at_most
 
 
+def _by_queue(given: object) -> object:
+    """``people: {count: 1}`` leaves out whom the question goes to, which the mistake should say."""
+    if isinstance(given, dict) and any(
+        key in Answerers.model_fields and not isinstance(value, dict | Answerers) for key, value in given.items()
+    ):
+        raise ValueError("name the approval queue first, for example people: {managers: {count: 1, takes: 5s}}")
+    return given
+
+
 class Scenario(Settings):
     """One file of ``lab/scenarios``."""
 
@@ -224,7 +233,7 @@ class Scenario(Settings):
     calls: Calls = Calls()
     users: Users = Users()
     behaviours: Behaviours = Behaviours()
-    people: Annotated[dict[Name, Answerers], Field(default_factory=dict)]
+    people: Annotated[dict[Name, Answerers], BeforeValidator(_by_queue), Field(default_factory=dict)]
     """Queue → who answers its questions."""
     gates: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Processes that take in and carry out runs, on one store."""
@@ -240,14 +249,7 @@ class Scenario(Settings):
         return self
 
     @model_validator(mode="after")
-    def _people_and_gates_are_there(self) -> Self:
-        asking = self.behaviours.asking
-        queues = [*self.people, *([] if asking is None else [asking.queue])]
-        for queue in queues:
-            if queue not in self.headgate.approvals:
-                raise ValueError(f"headgate: declares no approvals {queue!r}, which the runs ask")
-            if queue not in self.people:
-                raise ValueError(f"people: nobody answers {queue!r}, which the runs ask")
+    def _models_and_gates_are_there(self) -> Self:
         models = [name for name, one in self.dependencies.items() if one.kind == "model" and one.in_place_of is None]
         if not models and (self.calls.repairs or self.behaviours.looping is not None):
             raise ValueError("looping and repairs need a model among the dependencies")
@@ -301,20 +303,23 @@ def parse_scenario(text: str, filename: str = "scenario.yaml") -> Scenario:
         raise ConfigError([f"{filename}:1:1: a scenario is a mapping, for example name: my-surge"])
     values = dict(values)
     scenario = None
+    whole = True
     if "like" in values:
         like = str(values.pop("like"))
         world = files("headgate.lab") / "scenarios" / f"world-{like}.yaml"
         if not like.isidentifier() or not world.is_file():
             document.problem(("like",), f"there is no world {like!r}{did_you_mean(like, _worlds())}")
+            whole = False
         else:
             values = _over(_read(world.read_text(encoding="utf-8"), world.name).value, values)
-    if not document.problems:
+    if not document.problems or not whole:
         try:
             scenario = Scenario.model_validate(without_emptiness(values, Scenario))
         except ValidationError as error:
             for path, key, message in complaints(error, Scenario):
-                document.problem(path, message, key=key)
-    if scenario is not None:
+                if whole or path:  # what a world would bring is missing in the whole
+                    document.problem(path, message, key=key)
+    if scenario is not None and whole:
         check_references(scenario, document)
     if scenario is None or document.problems:
         lines = [f"{filename}:{p.place.line}:{p.place.column}: {p.message}" for p in sorted(set(document.problems))]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def check_references(scenario: Scenario, document: Document) -> None:
     """Note in ``document`` everything that the scenario names and that is not there. A scenario that came through
     plays as it reads: no goal that nothing can meet, no trouble that never happens."""
-    for told in (_dependencies, _lanes, _goals, _moments):
+    for told in (_dependencies, _lanes, _goals, _moments, people_missing):
         for path, message in told(scenario):
             document.problem(path, message)
 
@@ -37,6 +37,20 @@ def _dependencies(scenario: Scenario) -> Iterator[tuple[Path, str]]:
         if name not in guarded:
             words = f"headgate: declares no {one.kind} {name!r}, which the runs call"
             yield ("headgate", section), words
+
+
+def people_missing(scenario: Scenario) -> Iterator[tuple[Path, str]]:
+    """Approval queues that are asked and not declared, or that nobody answers; where that is said, and in words."""
+    asking = scenario.behaviours.asking
+    named: dict[str, Path] = {queue: ("people", queue) for queue in scenario.people}
+    if asking is not None:
+        named[asking.queue] = ("behaviours", "asking")
+    for queue, path in named.items():
+        if queue not in scenario.headgate.approvals:
+            known = did_you_mean(queue, scenario.headgate.approvals)
+            yield path, f"headgate: declares no approvals {queue!r}, which the runs ask{known}"
+        if queue not in scenario.people:
+            yield path, f"people: nobody answers {queue!r}, which the runs ask"
 
 
 def _lanes(scenario: Scenario) -> Iterator[tuple[Path, str]]:
