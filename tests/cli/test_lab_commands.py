@@ -66,6 +66,27 @@ def test_run_plays_beside_no_limits_and_keeps_a_report(tmp_path: Path, capsys: p
     assert (tmp_path / "out" / "timeline-tiny.svg").is_file()
 
 
+def test_a_configuration_without_the_queue_that_is_asked_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (SCENARIO + "behaviours: {asking: 10%}\npeople: {people: {count: 1, takes: 2s}}\n").replace(
+        "GOODPUT", "0.2"
+    )
+    approvals = "  approvals: {people: {}}\ngoals:"
+    (tmp_path / "asks.yaml").write_text(text.replace("goals:", approvals))
+    assert run(["lab", "run", "asks.yaml", "--config", "headgate.yaml"]) == 1
+    told = "headgate.yaml: does not fit scenario tiny: headgate: declares no approvals 'people', which the runs ask"
+    assert told in capsys.readouterr().err
+
+
+def test_a_short_copy_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["lab", "run", "tiny.yaml", "--jobs", "1", "--policy", "headgate", "--seconds"]
+    run([*arguments, "5"])
+    assert "A short copy of 5 s: results are not those of the whole.\n" in capsys.readouterr().out
+    run([*arguments, "200"])
+    assert "short copy" not in capsys.readouterr().out.lower()
+
+
 def test_a_missed_goal_is_exit_code_one_and_the_configuration_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,7 +126,7 @@ def test_a_configuration_that_does_not_fit_is_told_with_what_there_is(
         (["lab", "run", "tiny.yaml", "--policy", "nope"], 1, "there is no policy 'nope'"),
         (["lab", "run", "tiny.yaml", "hard.yaml"], 2, "the same name"),
         (["lab", "run", "tiny.yaml", "--workflow", "triage"], 2, "--config"),
-        (["lab", "run", "tiny.yaml", "--against", "http://example.org"], 1, "--anywhere"),
+        (["lab", "run", "tiny.yaml", "--against", "http://example.org"], 1, "is said: --anywhere\n"),
         (["lab", "run", "late.yaml", "--against", "http://127.0.0.1:9", "--at-most", "4"], 1, "(warm_up: 4)"),
         (["lab", "run", "tiny.yaml", "--against", "http://127.0.0.1:9"], 1, "cannot reach http://127.0.0.1:9"),
         (["lab", "run", "tiny.yaml", "--against", "http://127.0.0.1:9", "--seeds", "2"], 2, "--against"),

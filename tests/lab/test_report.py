@@ -17,7 +17,7 @@ from headgate.errors import ConfigError, HeadgateError
 from headgate.lab.contest.compare import Entry
 from headgate.lab.measures import judged, measure_of, shown, spread
 from headgate.lab.report.about import About, sheet_of
-from headgate.lab.report.driven import became, driven
+from headgate.lab.report.driven import became, driven, not_there
 from headgate.lab.report.folder import ABOUT, ENTRIES, put_together, read, save
 from headgate.lab.report.lines import Line, chart, thinned
 from headgate.lab.report.markdown import BEGIN, END, comparison, write_page, written_into
@@ -341,6 +341,29 @@ def test_what_became_of_the_runs_is_told_over_all_lanes() -> None:
     }
     assert became(lanes) == "What became of 8 runs: 6 error, 1 refused: queue_full, 1 succeeded."
     assert became({"standard": LaneScore(0, 0, 0, 0, 1.0, Counter())}) == "No run came that is scored."
+
+
+def test_troubles_that_a_live_service_does_not_have_are_told() -> None:
+    told = not_there(SCENARIO)
+    assert told == "Nothing went wrong there by itself: the file's trouble (on large) did not happen at the service."
+    two = SCENARIO.model_copy(update={"troubles": SCENARIO.troubles * 2})
+    assert "the file's 2 troubles (on large) did not happen" in not_there(two)
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "told"),
+    [
+        ({"measure": "critical-on-time", "at_least": 0.99}, 0.98996, "98.996 %"),
+        ({"measure": "critical-on-time", "at_least": 0.99}, 0.9896, "98.96 %"),
+        ({"measure": "critical-on-time", "at_least": 0.99}, 0.95, "95.0 %"),
+        ({"measure": "critical-on-time", "at_least": 0.99}, 0.9901, "99.0 %"),
+        ({"measure": "amplification", "at_most": 1.2}, 1.2004, "1.2004"),
+        ({"measure": "recovery-s", "at_most": 30}, math.inf, "never"),
+        ({"measure": "recovery-s", "at_most": 30}, math.nan, "–"),
+    ],
+)
+def test_a_goal_missed_by_little_shows_by_how_much(goal: dict[str, Any], value: float, told: str) -> None:
+    assert judged(Goal(**goal), [{goal["measure"]: value}]).shown == told
 
 
 def test_goals_that_nobody_sees_from_outside_are_told_before_anything_is_driven() -> None:

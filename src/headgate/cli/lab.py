@@ -74,6 +74,7 @@ def run_scenarios(
     api_key: Key = None,
 ) -> None:
     """Play scenarios in virtual time, with headgate and with no limits. Exit code 1 if headgate misses a goal."""
+    from headgate.lab.live import checked
     from headgate.lab.report.driven import LIVE, driven
     from headgate.lab.report.folder import played, save
     from headgate.lab.scenario.shorten import shortened
@@ -82,11 +83,12 @@ def run_scenarios(
     policies = list(dict.fromkeys(policy or (CONTROL, OURS)))
     notes = [f"Configuration: {config}."] if config else []
     if seconds is not None:
+        notes += _short(chosen, seconds)
         chosen = [shortened(one, min(seconds, one.seconds)) for one in chosen]
-        notes.append(f"Short copies of {seconds:g} s.")
     if against is not None:
         if len(chosen) != 1 or seeds != 1 or policy:
             raise typer.BadParameter("drives one scenario with one seed, and no policies", param_hint="--against")
+        checked(against, anywhere=anywhere, say="--anywhere")
         with _reachable(against), _progress("driving") as on_second:
             results = driven(
                 chosen[0],
@@ -105,8 +107,8 @@ def run_scenarios(
             results = played(chosen, policies, range(seed, seed + seeds), jobs=jobs, on_done=on_done, notes=notes)
     path = save(results, out)
     _show(results)
-    if against is not None:
-        print("\n".join(results.about.notes))
+    for note in results.about.notes:
+        print(note)
     print(f"report: {path}")
     judged_policy = OURS if OURS in policies else policies[0]
     missed = results.missed(judged_policy)
@@ -206,6 +208,12 @@ def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> l
     if len({one.name for one in found}) < len(found):
         raise typer.BadParameter("two of the scenarios have the same name", param_hint="SCENARIO")
     return found if config is None else [with_config(one, config, workflow=workflow) for one in found]
+
+
+def _short(chosen: list[Scenario], seconds: float) -> list[str]:
+    longer = sum(one.seconds > seconds for one in chosen)
+    what = "A short copy" if longer == 1 else "Short copies"
+    return [f"{what} of {seconds:g} s: results are not those of the whole."] if longer else []
 
 
 @contextmanager

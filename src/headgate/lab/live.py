@@ -88,8 +88,9 @@ def live(
     return asyncio.run(main())
 
 
-def checked(url: str, *, anywhere: bool) -> None:
-    """
+def checked(url: str, *, anywhere: bool, say: str = "anywhere=True") -> None:
+    """``say``: how the caller can say that other machines may be driven too.
+
     Raises:
         ConfigError: the address is no HTTP address, or (unless ``anywhere``) that of another machine.
     """
@@ -98,7 +99,7 @@ def checked(url: str, *, anywhere: bool) -> None:
         raise ConfigError([f"{url!r} is no address of a service; write for example http://127.0.0.1:8400"])
     if not anywhere and not _is_here(parts.hostname):
         there = f"{parts.hostname} is not this machine"
-        raise ConfigError([f"{there}; load goes elsewhere only if that is said: --anywhere (anywhere=True)"])
+        raise ConfigError([f"{there}; load goes elsewhere only if that is said: {say}"])
 
 
 def _is_here(host: str) -> bool:

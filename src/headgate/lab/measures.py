@@ -23,15 +23,16 @@ class Measure:
     words: str
     """What it is, for people."""
 
-    def shown(self, value: float) -> str:
-        """``87.3 %``, ``12 s``, ``1.08``; a dash for nothing to measure, ``never`` for infinite."""
+    def shown(self, value: float, *, more: int = 0) -> str:
+        """``87.3 %``, ``12.0 s``, ``1.08``; a dash for nothing to measure, ``never`` for infinite. ``more`` adds
+        decimals."""
         if math.isnan(value):
             return "–"
         if math.isinf(value):
             return "never"
         if self.unit == "share":
-            return f"{100 * value:.1f} %"
-        return f"{value:.1f} s" if self.unit == "seconds" else f"{value:.2f}"
+            return f"{100 * value:.{1 + more}f} %"
+        return f"{value:.{1 + more}f} s" if self.unit == "seconds" else f"{value:.{2 + more}f}"
 
 
 _ALL = (
@@ -62,6 +63,8 @@ _ALL = (
 )
 MEASURES = {one.name: one for one in _ALL}
 _ON_TIME = "-on-time"
+MOST_DECIMALS = 7
+"""That are added to tell a value from a goal that it misses."""
 
 
 def measures_with(lanes: Iterable[str]) -> list[str]:
@@ -130,13 +133,22 @@ class Verdict:
     def words(self) -> str:
         """``goodput ≥ 75.0 %``."""
         measure = measure_of(self.goal.measure)
-        sign, limit = ("≥", self.goal.at_least) if self.goal.at_least is not None else ("≤", self.goal.at_most)
+        sign = "≥" if self.goal.at_least is not None else "≤"
         worst = " (worst)" if self.goal.of == "worst" else ""
-        return f"{measure.title} {sign} {measure.shown(limit or 0.0)}{worst}"
+        return f"{measure.title} {sign} {measure.shown(self._limit)}{worst}"
 
     @property
     def shown(self) -> str:
-        return measure_of(self.goal.measure).shown(self.value)
+        """The value; one that misses the goal by little with enough decimals to be told from it."""
+        measure = measure_of(self.goal.measure)
+        places = range(1 if self.met or not math.isfinite(self.value) else MOST_DECIMALS)
+        texts = [measure.shown(self.value, more=more) for more in places]
+        told = (text for more, text in enumerate(texts) if text != measure.shown(self._limit, more=more))
+        return texts[0] if self.met else next(told, texts[-1])
+
+    @property
+    def _limit(self) -> float:
+        return (self.goal.at_least if self.goal.at_least is not None else self.goal.at_most) or 0.0
 
 
 def judged(goal: Goal, plays: Iterable[Mapping[str, float]]) -> Verdict:

@@ -82,8 +82,18 @@ def driven(
         told.append(
             f"Stopped after {at_most_s:g} s of {scenario.seconds:g} s: who had not come by then counts as lost."
         )
+    if scenario.troubles:
+        told.append(not_there(scenario))
     told.append(became(scored.lanes))
     return Results([entry], About({scenario.name: sheet}, {LIVE: f"the service at {url}"}, (seed,), tuple(told)))
+
+
+def not_there(scenario: Scenario) -> str:
+    """That the scenario's troubles, of which there are some, were not played by a live service."""
+    count = len(scenario.troubles)
+    names = ", ".join(dict.fromkeys(name for one in scenario.troubles for name in one.on))
+    what = f"the file's {count} troubles" if count > 1 else "the file's trouble"
+    return f"Nothing went wrong there by itself: {what} (on {names}) did not happen at the service."
 
 
 def became(lanes: Mapping[str, LaneScore]) -> str:
