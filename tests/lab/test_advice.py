@@ -59,7 +59,7 @@ def world(**changes: Any) -> Scenario:
 
 def quiet(scenario: Scenario | None = None) -> Evidence:
     """A play in which all went well."""
-    columns = {name: [0.0] * STEPS for name in ("waiting", "oldest_s", "pressure")}
+    columns = {name: [0.0] * STEPS for name in ("waiting", "oldest_s", "pressure", "admitted")}
     for name, limit in (("large", 30.0), ("small", 30.0), ("desk", 10.0)):
         columns[f"limit:{name}"] = [limit] * STEPS
         columns[f"inflight:{name}"] = [2.0] * STEPS
@@ -93,6 +93,15 @@ def with_measures(evidence: Evidence, **changes: float) -> Evidence:
 
 def with_ends(evidence: Evidence, lane: str, **changes: Any) -> Evidence:
     return replace(evidence, lanes={**evidence.lanes, lane: replace(evidence.lanes[lane], **changes)})
+
+
+def asked(admitted: float) -> Evidence:
+    """A play in which a third of the runs asks one person, who takes three seconds, and many were late at work."""
+    values = deepcopy(read_document(WORLD, {}).value)
+    values |= {"behaviours": {"asking": {"part": 1 / 3}}, "people": {"people": {"count": 1, "takes": 3.0}}}
+    values["headgate"]["approvals"] = {"people": {"depth": 8}}
+    evidence = with_measures(quiet(Scenario.model_validate(values)), accepted_late=0.2, missed_in_line=0.1)
+    return with_column(evidence, "admitted", admitted, part=0.5)
 
 
 def full_all_the_time(evidence: Evidence, name: str) -> Evidence:
@@ -185,6 +194,12 @@ CASES: dict[str, tuple[Case, str, float, Case]] = {
         0.2,
         lambda: with_measures(quiet(), accepted_late=0.2, missed_in_line=0.9),
     ),
+    "people": (
+        lambda: asked(6.0),  # two questions in two seconds, two thirds of one answered: the line of 8 is full
+        "approvals.people.depth",
+        0.2,
+        lambda: asked(2.0),
+    ),
     "run-depth": (
         lambda: with_ends(quiet(), "standard", ends=Counter({"refused: queue_full": 50})),
         "workflows.agent.queue.depth",
@@ -262,6 +277,17 @@ def test_words_are_whole_sentences_with_the_settings_value() -> None:
     assert advice.words == (
         "raise `large` queue.max_age (30 s): 20 % of its calls gave up waiting, and 100 % of those would have found "
         "free capacity within another 30 s"
+    )
+
+
+def test_where_people_are_what_is_short_workers_are_not() -> None:
+    assert [one.rule for one in advise_on(asked(6.0))] == ["people"]
+    assert [one.rule for one in advise_on(asked(2.0))] == ["late-at-work"]
+    (advice,) = advise_on(asked(6.0))
+    assert advice.words == (
+        "have more people answer `people` (1), or lower approvals.people.depth (8): 20 % of the accepted runs missed "
+        "their deadlines, 90 % of them after they had begun, and at the pace of these people a question waited up to "
+        "24 s"
     )
 
 

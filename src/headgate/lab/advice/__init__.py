@@ -31,6 +31,7 @@ RULES: dict[str, Rule] = {
     "slots": run_rules.slots,
     "late-in-line": run_rules.late_in_line,
     "late-at-work": run_rules.late_at_work,
+    "people": run_rules.people,
     "run-depth": run_rules.run_depth,
     "run-age": run_rules.run_age,
     "lane-share": run_rules.lane_share,

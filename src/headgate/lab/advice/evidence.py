@@ -95,6 +95,19 @@ class Evidence:
         flying = self.column(f"inflight:{name}")
         return sum(flying) * self.timeline.step_s / facts.started if facts is not None and facts.started else math.nan
 
+    def question_wait_s(self) -> float:
+        """The longest that a question waited for a person, in seconds, as a fluid: the part of the accepted runs that
+        asks comes in, people answer at their pace, and no more wait than the queue holds. 0 if no run asks."""
+        asking = self.scenario.behaviours.asking
+        if asking is None:
+            return 0.0
+        people, most = self.scenario.people[asking.queue], self.scenario.headgate.approvals[asking.queue].depth
+        pace, waiting, longest = people.count / people.takes, 0.0, 0.0
+        for admitted in self.column("admitted"):
+            waiting = min(float(most), max(0.0, waiting + asking.part * admitted - pace * self.timeline.step_s))
+            longest = max(longest, waiting)
+        return longest / pace
+
     def stand_ins(self, name: str) -> Iterator[str]:
         """Models that could take over from a model, and are configured."""
         for other, one in self.scenario.dependencies.items():

@@ -65,17 +65,37 @@ def late_in_line(evidence: Evidence) -> Iterator[Word]:
 
 
 def late_at_work(evidence: Evidence) -> Iterator[Word]:
-    """Accepted runs missed their deadlines after they had begun."""
+    """Accepted runs missed their deadlines after they had begun, and not for want of people who answer: a run that
+    waits for a person has begun, and no other number of slots makes that person answer sooner."""
     late, in_line = (
         evidence.measures.get("accepted-late", math.nan),
         evidence.measures.get("missed-in-line", math.nan),
     )
-    if late > LATE and in_line < HALF:
+    if late > LATE and in_line < HALF and not _people_are_short(evidence):
         number = evidence.scenario.headgate.workers.slots
         yield Word(
             "workers.slots",
             f"lower workers.slots ({number}): {percent(late)} of the accepted runs missed their deadlines, "
             f"{percent(1 - in_line)} of them while they ran; fewer at once end sooner",
+            late,
+        )
+
+
+def people(evidence: Evidence) -> Iterator[Word]:
+    """Accepted runs missed their deadlines while too few people answered their questions."""
+    late, in_line = (
+        evidence.measures.get("accepted-late", math.nan),
+        evidence.measures.get("missed-in-line", math.nan),
+    )
+    asking = evidence.scenario.behaviours.asking
+    if asking is not None and late > LATE and in_line < HALF and _people_are_short(evidence):
+        where, depth = f"approvals.{asking.queue}.depth", evidence.scenario.headgate.approvals[asking.queue].depth
+        yield Word(
+            where,
+            f"have more people answer `{asking.queue}` ({evidence.scenario.people[asking.queue].count}), or lower "
+            f"{where} ({depth}): {percent(late)} of the accepted runs missed their deadlines, {percent(1 - in_line)} "
+            "of them after they had begun, and at the pace of these people a question waited up to "
+            f"{seconds(evidence.question_wait_s())}",
             late,
         )
 
@@ -170,6 +190,11 @@ def tenants(evidence: Evidence) -> Iterator[Word]:
             f"between tenants (Jain's index, 1 is even) was {jain:.2f}",
             1 - jain,
         )
+
+
+def _people_are_short(evidence: Evidence) -> bool:
+    shortest_s = min(lane.deadline for lane in evidence.scenario.lanes.values())
+    return evidence.question_wait_s() >= HALF * shortest_s
 
 
 def _workflow(evidence: Evidence) -> WorkflowSettings:
