@@ -297,6 +297,7 @@ def test_capacity_shows_the_real_report(serve: Serve, capsys: pytest.CaptureFixt
         "budget: {runs: 100, memory: 8GiB, model_tokens: 2M/min}\n"
         "limits: [{per: user, workflow: triage, runs: 10/min}]\n"
         "tools: {github: {concurrency: 1..16, queue: {depth: 120}}}\nworkflows: {triage: {queue: {depth: 200}}}\n"
+        "approvals: {replies: {depth: 40, max_age: 30m, on_expiry: approve}}\n"
     )
     report = json.loads(json.dumps(Gate(settings).capacity()))
     serve({"GET /v1/capacity": (200, report)})
@@ -310,6 +311,10 @@ def test_capacity_shows_the_real_report(serve: Serve, capsys: pytest.CaptureFixt
         "10 runs per minute",
         "8 GiB",
         "2,000,000 per minute",
+        "replies",
+        "0/40",
+        "30 m",
+        "approve",
     ):
         assert expected in shown
     assert run(["capacity", "--json"]) == 0

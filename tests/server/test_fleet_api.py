@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from headgate.config.settings import ResourceSettings
+from headgate.config.settings import ApprovalSettings, ResourceSettings
 from headgate.errors import StoreError
 from headgate.server.shapes import ApprovalList, Decided, Problem
 from headgate.store.protocols import Approval
@@ -42,6 +42,30 @@ def test_capacity_is_the_gates_own_report() -> None:
         assert [one["name"] for one in report["resources"]] == ["github"]
 
     with_service(act, tools={"github": ResourceSettings()})
+
+
+def test_queues_of_people_are_in_the_report_and_in_the_metrics() -> None:
+    async def act(service: Service) -> None:
+        await _asked(service, expires_in_ms=60_000)
+        await asyncio.sleep(3.5)
+        one, other = (await service.get("/v1/capacity")).json()["approvals"]
+        assert (one["name"], one["queue"]["depth"], one["queue"]["limit"]) == ("replies", 1, 5)
+        assert 2.0 <= one["queue"]["oldest_age_s"] <= 5.0
+        assert (other["name"], other["queue"]) == (
+            "leads",
+            {"depth": 0, "limit": 50, "oldest_age_s": 0.0, "max_age_s": 14400.0},
+        )
+        families = {one.name: one for one in text_string_to_metric_families((await service.get("/metrics")).text)}
+
+        def by_queue(name: str) -> dict[str, float]:
+            return {sample.labels["queue"]: sample.value for sample in families[name].samples}
+
+        assert by_queue("headgate_approvals_waiting") == {"replies": 1, "leads": 0}
+        assert by_queue("headgate_approvals_waiting_limit") == {"replies": 5, "leads": 50}
+        assert by_queue("headgate_approvals_oldest_age_seconds")["replies"] >= 2.0
+        assert by_queue("headgate_approvals_oldest_age_seconds")["leads"] == 0
+
+    with_service(act, approvals={"replies": ApprovalSettings(depth=5), "leads": ApprovalSettings()})
 
 
 def test_metrics_are_readable_and_bounded() -> None:

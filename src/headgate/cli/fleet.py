@@ -73,6 +73,9 @@ def show(report: Mapping[str, Any]) -> None:
         [_resource(one) for one in report["resources"]],
         empty="no resources configured",
     )
+    if people := report.get("approvals"):
+        print()
+        table(("APPROVALS", "WAITING", "OLDEST", "MAX AGE", "THEN"), [_people(one) for one in people], empty="")
     rows = [*(_limit(one) for one in report["limits"]), *_budget(report["budget"])]
     if rows:
         print()
@@ -129,6 +132,12 @@ def _resource(one: Mapping[str, Any]) -> tuple[Any, ...]:
         _share(one["pressure"]),
         _set(one),
     )
+
+
+def _people(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    queue = one["queue"]
+    oldest = duration(queue["oldest_age_s"] or None)
+    return one["name"], _of(queue["depth"], queue["limit"]), oldest, duration(queue["max_age_s"]), one["on_expiry"]
 
 
 def _limit(one: Mapping[str, Any]) -> tuple[Any, ...]:

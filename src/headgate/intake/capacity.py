@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from headgate.config.settings import GateSettings, LimitAmounts, LimitRule, WorkflowSettings
+from headgate.config.settings import ApprovalSettings, GateSettings, LimitAmounts, LimitRule, WorkflowSettings
 from headgate.guard.resource import ResourceStatistics
 from headgate.intake.outlook import Outlook
 from headgate.model.control import FLEET, Control, ControlKind
@@ -64,6 +64,7 @@ def capacity_report(
             for name in (*settings.workflows, *sorted(set(registered) - set(settings.workflows)))
         ],
         "resources": [_resource(one, settings, outlook, now_ms) for one in resources.values()],
+        "approvals": [_people(name, one, outlook, now_ms) for name, one in settings.approvals.items()],
         "tenants": _tenants(settings, outlook),
         "limits": [_limit(rule, place, outlook) for place, rule in enumerate(settings.limits)],
         "shadow": [
@@ -209,6 +210,22 @@ def _resource(one: ResourceStatistics, settings: GateSettings, outlook: Outlook,
         "model_tokens": [room._asdict() for room in one.token_rooms],
         "override": _control(outlook, f"resource:{one.name}", ControlKind.OVERRIDE),
         "pressure": round(one.pressure, 3),
+    }
+
+
+def _people(name: str, one: ApprovalSettings, outlook: Outlook, now_ms: int) -> dict[str, Any]:
+    """A queue of people, as of the latest look at the store, about a second ago."""
+    load = outlook.people.load(name)
+    oldest_ms = None if load is None else load.oldest_ms
+    return {
+        "name": name,
+        "queue": {
+            "depth": 0 if load is None else sum(load.waiting.values()),
+            "limit": one.depth,
+            "oldest_age_s": 0.0 if oldest_ms is None else round(max(0, now_ms - oldest_ms) / 1000, 1),
+            "max_age_s": one.max_age,
+        },
+        "on_expiry": one.on_expiry,
     }
 
 

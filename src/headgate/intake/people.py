@@ -47,13 +47,13 @@ class Traffic:
 
 
 class PeopleOutlook:
-    """The loads of the queues that some workflow says it asks; without such workflows nothing is read."""
+    """The loads of the queues of people; without any nothing is read."""
 
     def __init__(self, settings: GateSettings, rng: Random) -> None:
         self._settings = settings
         self._rng = rng
         self._ranks = {name: rank for rank, name in enumerate(settings.lanes)}
-        self._queues = tuple(sorted({name for one in settings.workflows.values() for name in one.asks}))
+        self._queues = tuple(settings.approvals)
         self._loads: dict[str, QuestionLoad] = {}
         self._paces: dict[str, Pace | None] = {}
         self._trends: dict[tuple[str, int], Trend] = {}
@@ -73,6 +73,10 @@ class PeopleOutlook:
             for rank in range(len(self._ranks) + 1):
                 before = self._trends.get((name, rank), Trend())
                 self._trends[name, rank] = people.follow(before, waiting=_up_to(load, rank), now_ms=now_ms)
+
+    def load(self, queue: str) -> QuestionLoad | None:
+        """What waits in a queue, as of the latest look; ``None`` before the first."""
+        return self._loads.get(queue)
 
     def refusal(
         self,

@@ -33,6 +33,9 @@ _GAUGES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("headgate_resource_waiting", "Calls that wait for a slot.", "resources", ("queue", "depth")),
     ("headgate_resource_waiting_limit", "Bound of the wait queue.", "resources", ("queue", "limit")),
     ("headgate_resource_oldest_wait_seconds", "Longest wait now.", "resources", ("queue", "oldest_age_s")),
+    ("headgate_approvals_waiting", "Questions that wait for people.", "approvals", ("queue", "depth")),
+    ("headgate_approvals_waiting_limit", "Bound of the queue of questions.", "approvals", ("queue", "limit")),
+    ("headgate_approvals_oldest_age_seconds", "Age of the oldest one.", "approvals", ("queue", "oldest_age_s")),
     ("headgate_resource_error_ratio", "Recent share of failed calls.", "resources", ("error_rate",)),
     ("headgate_resource_pressure_ratio", "Pressure, 0 to 1.", "resources", ("pressure",)),
 )
@@ -41,7 +44,7 @@ _FORECASTS = (
     ("headgate_forecast_p90_kept_ratio", "Share of runs that ended by the told p90.", "p90_kept"),
     ("headgate_retry_after_honest_ratio", "Share of audited waits after which a retry fits.", "retry_after_honest"),
 )
-_LABEL = {"lanes": "lane", "workflows": "workflow", "resources": "resource"}
+_LABEL = {"lanes": "lane", "workflows": "workflow", "resources": "resource", "approvals": "queue"}
 
 
 class Exposition:
