@@ -47,6 +47,11 @@ def test_a_question_gives_way_and_its_run_asks_again(tmp_path: Path) -> None:
         assert [one.lane for one in waiting] == [early, late]
         gone = await bench.get(lower[1])
         assert (gone.state, gone.reason) == (RunState.SUSPENDED, Reason.RETRY_WAIT)
+        (told,) = bench.told("approval_displaced")
+        assert (told.fields["run_id"], told.fields["lane"], told.fields["for_lane"]) == (lower[1], late, early)
+        assert (told.fields["queue"], told.fields["queue_limit"]) == ("replies", 2)
+        assert 900 <= told.fields["queued_ms"] <= 1_100
+        assert told.fields["approval_id"] == bench.told("approval_asked")[1].fields["approval_id"]
         assert await _answer_first(bench) == upper
         assert (await bench.ended(upper)).state is RunState.SUCCEEDED
         await bench.passes(30.0)

@@ -83,6 +83,8 @@ _ALL = (
     _spec("pressure_changed", "The fleet's pressure (0..1) moved by a twentieth or more.", "old", "new", "reason"),
     _spec("approval_asked", "A question was put to people. `approval_id` names it.", *_WHOSE, "queue", "approval_id",
           "queue_depth", "queue_limit", decision=True),
+    _spec("approval_displaced", "A question gave way to one of `for_lane` in a full queue, after `queued_ms`; its "
+          "run asks again.", *_WHOSE, "queue", "approval_id", "for_lane", "queued_ms", "queue_limit", decision=True),
     _spec("approval_decided", "A question was answered or expired. `outcome`: approved, denied or expired.", *_WHOSE,
           "queue", "approval_id", "outcome", "reason", "queued_ms", decision=True),
     _spec("approval_escalated", "Nobody answered in time in `old`, and the question went on to the queue `new`.",

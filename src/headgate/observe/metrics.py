@@ -100,6 +100,8 @@ METRICS: tuple[MetricSpec, ...] = (
                "pressure_changed", (), "new"),
     MetricSpec("headgate_approvals_asked_total", "counter", "Questions put to people.", "approval_asked",
                ("queue",)),
+    MetricSpec("headgate_approvals_displaced_total", "counter", "Questions that gave way to others.",
+               "approval_displaced", ("queue",)),
     MetricSpec("headgate_approvals_decided_total", "counter", "Questions answered or expired.", "approval_decided",
                ("queue", "outcome")),
     MetricSpec("headgate_approval_waited_seconds", "histogram", "Time a question waited for its answer.",

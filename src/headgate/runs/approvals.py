@@ -16,12 +16,13 @@ from headgate.model.canonical import decode, encode
 from headgate.model.cost import ASKED
 from headgate.model.decision import Refusal
 from headgate.model.ids import uuid7
-from headgate.runs.attempt import AttemptStopped, Stop
+from headgate.runs.attempt import Attempt, AttemptStopped, Stop
 from headgate.runs.journal import Place
-from headgate.runs.progress import Progress, whose
+from headgate.runs.progress import Equipment, Progress, whose
 from headgate.runs.values import to_json
 from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import Approval
+from headgate.store.questions import Displacing
 
 FUNCTION = "approval"
 RETRY_S = 5.0
@@ -87,17 +88,31 @@ async def _put(
         )
     if answer.state == "waiting":
         if answer.id == question.id:
-            equipment.bus.emit(
-                "approval_asked",
-                **whose(progress.attempt),
-                queue=queue,
-                approval_id=answer.id,
-                queue_limit=settings.depth,
-            )
+            tell_asked(answer, attempt, equipment, settings.depth)
         attempt.request_stop(Stop.ASKED)
         attempt.signalled = True
         raise AttemptStopped
     return await _decided(answer, place, progress)
+
+
+def tell_asked(question: Approval, attempt: Attempt, equipment: Equipment, depth: int) -> None:
+    """A question was put into its queue, and perhaps another one gave way to it."""
+    equipment.bus.emit(
+        "approval_asked", **whose(attempt), queue=question.queue, approval_id=question.id, queue_limit=depth
+    )
+    gone = question.gave_way if isinstance(question, Displacing) else None
+    if gone is not None:
+        equipment.bus.emit(
+            "approval_displaced",
+            tenant=gone.tenant,
+            lane=gone.lane,
+            run_id=gone.run_id,
+            queue=gone.queue,
+            approval_id=gone.id,
+            for_lane=question.lane,
+            queued_ms=question.asked_ms - gone.asked_ms,
+            queue_limit=depth,
+        )
 
 
 async def _decided(answer: Approval, place: Place, progress: Progress) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from headgate.model.decision import Refusal
 from headgate.model.ids import uuid7
 from headgate.model.reason import Reason
 from headgate.model.run import RunState
-from headgate.runs.approvals import NOBODY, rank_of, silence_is_yes
+from headgate.runs.approvals import NOBODY, rank_of, silence_is_yes, tell_asked
 from headgate.runs.attempt import Attempt
-from headgate.runs.progress import Equipment, whose
+from headgate.runs.progress import Equipment
 from headgate.runs.values import to_json
 from headgate.runs.verdict import Finish, LeaveAlone, TryAgain, Verdict
 from headgate.store.protocols import Approval
@@ -113,11 +113,5 @@ async def _ask(
         cost=attempt.cost,
     )
     if isinstance(answer, Approval) and answer.id == question.id:
-        equipment.bus.emit(
-            "approval_asked",
-            **whose(attempt),
-            queue=queue,
-            approval_id=answer.id,
-            queue_limit=settings.depth,
-        )
+        tell_asked(answer, attempt, equipment, settings.depth)
     return answer

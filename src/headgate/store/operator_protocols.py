@@ -57,8 +57,9 @@ class Approvals(Protocol):
         """Put a question (and suspend its run, fenced) unless ``depth`` waiting ones are there already
         (``queue_full``) and none of them `gives_way`. One that does is kept as ``expired`` under another id, and its
         run, suspended as ``retry_wait``, comes back after seconds and asks again; that one expires when the first
-        would have. A question whose run ends while it waits is withdrawn (``expired``). Lane and deadline are those
-        of the run, whatever ``approval`` says.
+        would have. The new question is then returned as `headgate.store.questions.Displacing`.
+        A question whose run ends while it waits is withdrawn (``expired``). Lane and deadline are those of the run,
+        whatever ``approval`` says.
 
         ``attempts`` is the run's new total of failed attempts, if it changed.
         A question already asked for (run, step) is returned as it stands, and the run is suspended only while it

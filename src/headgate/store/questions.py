@@ -35,6 +35,14 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Displacing(Approval):
+    """A question that found room in a full queue because another one gave way."""
+
+    gave_way: Approval | None = None
+    """That one, as it waited."""
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionLoad:
     """What waits in one queue of people, and how it was answered lately."""
 

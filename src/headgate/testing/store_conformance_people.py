@@ -11,7 +11,7 @@ from headgate.model.run import RunState
 from headgate.policy.people import Answered
 from headgate.store.operator_protocols import Escalation
 from headgate.store.protocols import ApiKey, Approval
-from headgate.store.questions import QuestionLoad
+from headgate.store.questions import Displacing, QuestionLoad
 from headgate.testing.store_conformance_ground import LEASE, NOW, Ground, a_question
 
 KEY = ApiKey("key1", "ab" * 32, "acme", "submit", "the app", NOW, NOW + 1000)
@@ -227,7 +227,9 @@ async def a_question_of_a_later_lane_gives_way(ground: Ground) -> None:
     for question in (first, soon, later):
         assert await approvals.ask(question, "w1", 1, depth=3) == question
     upper = dataclasses.replace(upper, rank=1, asked_ms=NOW + 7)
-    assert await approvals.ask(upper, "w1", 1, depth=3) == upper
+    asked = await approvals.ask(upper, "w1", 1, depth=3)
+    assert isinstance(asked, Displacing)
+    assert (asked.id, asked.state, asked.gave_way) == (upper.id, "waiting", later)
     assert await approvals.waiting(queue="replies", tenant=None, limit=9) == [first, upper, soon]
     gone = await ground.get(runs[2])
     assert (gone.state, gone.reason) == (RunState.SUSPENDED, "retry_wait")

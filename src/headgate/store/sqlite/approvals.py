@@ -11,7 +11,7 @@ from headgate.model.run import RunState
 from headgate.policy.people import ANSWERS_REMEMBERED, Answered, pace
 from headgate.policy.question_order import Place, gives_way, place
 from headgate.store.operator_protocols import Escalation
-from headgate.store.questions import Approval, QuestionLoad
+from headgate.store.questions import Approval, Displacing, QuestionLoad
 from headgate.store.sqlite import history
 from headgate.store.sqlite.admissions import RETRY_FLOOR_MS, earliest
 from headgate.store.sqlite.claims import suspend
@@ -19,6 +19,7 @@ from headgate.store.sqlite.line import line_up
 from headgate.store.sqlite.operations import Operations
 from headgate.store.sqlite.transaction import Reading, Transaction
 
+_COLUMNS = dataclasses.fields(Approval)
 ASKS_AGAIN_MS = 5_000
 """When a run asks again whose question gave way to another."""
 
@@ -134,7 +135,8 @@ def _ask(
             expires_ms=_expires_ms(tx, approval),
         )  # fmt: skip
         used = _waiting(tx, approval.queue, depth)
-        if used >= depth and not _make_room(tx, asked):
+        gave_way = _make_room(tx, asked) if used >= depth else None
+        if used >= depth and gave_way is None:
             return Refusal(
                 Reason.QUEUE_FULL,
                 f"approval:{approval.queue}",
@@ -145,6 +147,8 @@ def _ask(
                 unit="approvals",
             )
         _keep(tx, asked)
+        if gave_way is not None:
+            asked = Displacing(**{field.name: getattr(asked, field.name) for field in _COLUMNS}, gave_way=gave_way)
     suspend(
         tx, run, now_ms=approval.asked_ms, wake_ms=None, reason=Reason.APPROVAL_WAIT.value,
         detail=f"waits for an answer in {asked.queue!r}", attempts=attempts, used_calls=used_calls,
@@ -161,7 +165,7 @@ def _expires_ms(tx: Transaction, approval: Approval) -> int:
 
 
 def _keep(tx: Transaction, approval: Approval) -> None:
-    tx.run("keep_approval", *(getattr(approval, field.name) for field in dataclasses.fields(Approval)))
+    tx.run("keep_approval", *(getattr(approval, field.name) for field in _COLUMNS))
 
 
 def _waiting(tx: Transaction, queue: str, at_most: int) -> int:
@@ -207,14 +211,14 @@ def _in_order(
     return [(_place(one, now_ms or 0, takes_ms), one) for one in (Approval(*row) for row in rows)]
 
 
-def _make_room(tx: Transaction, asked: Approval) -> bool:
-    """Have the last question of a full queue give way, if it should; whether there is room now."""
+def _make_room(tx: Transaction, asked: Approval) -> Approval | None:
+    """Have the last question of a full queue give way, if it should, and return it; ``None``: there is no room."""
     row, now_ms = tx.row("last_waiting_approval", asked.queue), asked.asked_ms
     if row is None:
-        return False
+        return None
     last = Approval(*row)
     if not gives_way(_place(last, now_ms, 0), _place(asked, now_ms, 0)):
-        return False
+        return None
     words = f"its question in {last.queue!r} gave way to one of lane {asked.lane!r}"
     gone = _set_aside(last, now_ms, words)
     tx.run("set_approval_aside", last.id, gone.id, gone.step_key, now_ms, words)
@@ -226,7 +230,7 @@ def _make_room(tx: Transaction, asked: Approval) -> bool:
             tx, seq, now_ms=now_ms, state=RunState.SUSPENDED.value, reason=Reason.RETRY_WAIT.value, detail=words
         )
         tx.run("let_run_ask_again", seq, Reason.RETRY_WAIT.value, words, wake_ms, earliest(wake_ms, deadline_ms))
-    return True
+    return last
 
 
 def _set_aside(question: Approval, now_ms: int, words: str) -> Approval:
