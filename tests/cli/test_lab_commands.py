@@ -152,15 +152,31 @@ def test_advise_searches_and_says_what_it_found_or_that_it_found_nothing(
     assert "-models: {large: {concurrency: 1}}  # one at a time" in out
     assert "+models: {large: {concurrency: 1.." in out
     assert "Gain: " in out
+    assert "points (standard error " in out
+    assert "changes tried in 14 of 14 plays; stopped because too few plays are left for another step." in out
     diff = (tmp_path / "lab-out" / "advise.diff").read_text()
     assert diff.startswith("--- a/headgate.yaml\n+++ b/headgate.yaml\n")
     assert "# one at a time" in diff
+
+
+def test_a_search_that_finds_nothing_says_what_it_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "calm.yaml").write_text(
+        SCENARIO.replace("times: 8", "times: 1").replace("seconds: 20s", "seconds: 15s")
+    )
+    (tmp_path / "calm.yaml").write_text((tmp_path / "calm.yaml").read_text().replace("GOODPUT", "0.2"))
+    assert run(["lab", "advise", "calm.yaml", "--plays", "14", "--jobs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "1 changes tried in 4 of 14 plays; stopped because too few plays are left for another step." in out
+    assert "Nothing better found: no change gained 0.5 points over the search seeds." in out
+    assert "models.large.concurrency  1..18 to 1..36" in out
+    assert not (tmp_path / "lab-out" / "advise.diff").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["lab", "advise", "steady"], 2, "--config"),
+        (["lab", "advise", "tiny.yaml", "--workflow", "triage"], 2, "names a workflow"),
         (["lab", "advise", "tiny.yaml", "--plays", "3"], 1, "3 plays are too few"),
         (["lab", "advise", "tiny.yaml", "--config", "nope.yaml"], 1, "nope.yaml: cannot be read"),
     ],

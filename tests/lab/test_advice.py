@@ -291,6 +291,15 @@ def test_where_people_are_what_is_short_workers_are_not() -> None:
     )
 
 
+@pytest.mark.parametrize("rule", ["late-in-line", "run-depth", "run-age", "ladder", "tenants"])
+def test_advice_names_the_workflow_as_the_configuration_does(rule: str) -> None:
+    speaks, setting, *_ = CASES[rule]
+    (word,) = RULES[rule](replace(speaks(), workflow="triage"))
+    assert word.setting == setting.replace("workflows.agent.", "workflows.triage.")
+    assert "workflows.triage" in word.text
+    assert "agent" not in word.text
+
+
 def test_advice_is_what_most_plays_give_with_the_words_of_the_typical_one() -> None:
     def play(expired: int) -> Evidence:
         return with_facts(quiet(), "large", refused={"wait_expired": Counter({2: expired})})

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from headgate.config.document import read_document
 from headgate.config.load import parse_settings
 from headgate.errors import ConfigError
+from headgate.lab.own_config import workflow_in
 from headgate.lab.scenario.description import parse_scenario
 from headgate.lab.search.advising import LEAST_PLAYS, Subject, advise_settings, subject_of, subject_of_file
-from headgate.lab.search.hunt import Changes, Found, Hunt, holds_up, worth_of
+from headgate.lab.search.hunt import Changes, Found, Hunt, holds_up, standard_error, worth_of
 from headgate.lab.search.space import Move, moves
 
 CONFIG = """\
@@ -90,6 +91,28 @@ def test_it_finds_nothing_on_the_flat_and_stops() -> None:
     found = hunt(lambda place, seed: 0.5, plays=1000)
     assert (found.changes, found.gains, found.looked_better) == ({}, (), 0.0)
     assert found.plays < 20
+    assert sorted(one.value for one in found.steps) == ["16", "16", "4", "4"]
+    assert not found.steps_left
+
+
+def test_a_search_that_ran_out_of_plays_says_so() -> None:
+    found = hunt(lambda place, seed: 0.5, plays=LEAST_PLAYS)
+    assert found.tried == 1
+    assert found.steps_left
+
+
+def test_the_error_beside_a_gain_is_the_one_that_decides() -> None:
+    gains = iter([0.02, 0.03, 0.05, 0.06])
+
+    def worth(place: dict[Any, float], seed: int) -> float:
+        if place[DEPTH] == 8:
+            return 0.5
+        return 0.5 + (0.1 if seed <= 3 else next(gains))
+
+    found = hunt(worth, plays=LEAST_PLAYS)
+    assert found.error == pytest.approx(standard_error([0.02, 0.03, 0.05, 0.06]))
+    assert standard_error([0.0, 0.02]) == pytest.approx(0.01)
+    assert standard_error([0.3]) == 0.0
 
 
 def test_what_does_not_hold_on_other_seeds_is_not_suggested() -> None:
@@ -180,3 +203,20 @@ def test_too_few_plays_are_refused(tmp_path: Path) -> None:
         advise_settings(subject, plays=LEAST_PLAYS - 1)
     with pytest.raises(ConfigError, match="cannot be read"):
         subject_of([], tmp_path / "nope.yaml", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "workflow", "named"),
+    [
+        ("workflows: {triage: {}}", None, "triage"),
+        ("workflows: {triage: {}, agent: {}}", None, "agent"),
+        ("workflows: {triage: {}, agent: {}}", "triage", "triage"),
+        ("workflows: {}", None, "agent"),
+    ],
+)
+def test_the_runs_workflow_is_called_as_in_the_file(
+    text: str, workflow: str | None, named: str, tmp_path: Path
+) -> None:
+    (tmp_path / "headgate.yaml").write_text(text)
+    assert workflow_in(tmp_path / "headgate.yaml", workflow) == named
+    assert workflow_in(None, None) == "agent"

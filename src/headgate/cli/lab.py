@@ -17,6 +17,7 @@ from headgate.cli.screen import complain, console, duration, table
 if TYPE_CHECKING:
     from headgate.lab.report.results import Results
     from headgate.lab.scenario.description import Scenario
+    from headgate.lab.search.hunt import Found
 
 app = typer.Typer(help="Play scenarios: surges, outages, noisy tenants, against your configuration.")
 
@@ -28,6 +29,7 @@ Workflow = Annotated[
 ]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=64, help="Plays side by side.")]
 OUT = Path("lab-out")
+WORKFLOW_OF_WHAT = "names a workflow of your configuration; give --config too"
 OURS, CONTROL = "headgate", "none"
 
 
@@ -75,6 +77,7 @@ def run_scenarios(
 ) -> None:
     """Play scenarios in virtual time, with headgate and with no limits. Exit code 1 if headgate misses a goal."""
     from headgate.lab.live import checked
+    from headgate.lab.own_config import workflow_in
     from headgate.lab.report.driven import LIVE, driven
     from headgate.lab.report.folder import played, save
     from headgate.lab.scenario.shorten import shortened
@@ -104,17 +107,15 @@ def run_scenarios(
         policies = [LIVE]
     else:
         with _progress("playing") as on_done:
-            results = played(chosen, policies, range(seed, seed + seeds), jobs=jobs, on_done=on_done, notes=notes)
+            seen = range(seed, seed + seeds)
+            named = workflow_in(config, workflow)
+            results = played(chosen, policies, seen, jobs=jobs, on_done=on_done, notes=notes, workflow=named)
     path = save(results, out)
     _show(results)
     for note in results.about.notes:
         print(note)
     print(f"report: {path}")
-    judged_policy = OURS if OURS in policies else policies[0]
-    missed = results.missed(judged_policy)
-    if missed:
-        complain(f"{judged_policy} missed {len(missed)} {'goal' if len(missed) == 1 else 'goals'}")
-        raise typer.Exit(1)
+    _judge(results, OURS if OURS in policies else policies[0])
 
 
 @app.command("report")
@@ -152,6 +153,8 @@ def advise_settings_for(
 
     if config is not None:
         subject = subject_of(_scenarios(scenarios, None, None), config, workflow)
+    elif workflow is not None:
+        raise typer.BadParameter(WORKFLOW_OF_WHAT, param_hint="--workflow")
     elif len(scenarios) == 1 and scenarios[0].endswith((".yaml", ".yml")):
         subject = subject_of_file(Path(scenarios[0]))
     else:
@@ -163,15 +166,10 @@ def advise_settings_for(
     found = suggestion.found
     for one in suggestion.advice:
         print(f"advice: {one.words}")
-    print(f"\n{found.tried} changes tried in {found.plays} plays.")
+    why = "too few plays are left for another step" if found.steps_left else "no step is left that was not tried"
+    print(f"\n{found.tried} changes tried in {found.plays} of {plays} plays; stopped because {why}.")
     if not found.changes:
-        if found.gains:
-            print(
-                f"Nothing better found: what gained {100 * found.looked_better:.1f} points while searching gained "
-                f"{100 * found.gain:.1f} ± {100 * found.spread:.1f} on other seeds."
-            )
-        else:
-            print("Nothing better found.")
+        _show_nothing_better(found)
         return
     table(
         ("SETTING", "NOW", "SUGGESTED"),
@@ -179,11 +177,29 @@ def advise_settings_for(
         empty="",
     )
     print(
-        f"\nGain: {100 * found.gain:.1f} ± {100 * found.spread:.1f} points over {len(found.gains)} seeds that were "
-        f"not searched with ({100 * found.looked_better:.1f} on those that were).\n\n{suggestion.diff}"
+        f"\nGain: {100 * found.gain:.1f} points (standard error {100 * found.error:.1f}) over {len(found.gains)} "
+        f"seeds that were not searched with; {100 * found.looked_better:.1f} on those that were.\n\n{suggestion.diff}"
     )
     path = _written(out / "advise.diff", suggestion.diff)
     print(f"diff: {path} (apply it beside the file: patch -p1 < {path})")
+
+
+def _show_nothing_better(found: Found) -> None:
+    from headgate.lab.search.hunt import LEAST_GAIN
+
+    if found.gains:
+        print(
+            f"Nothing better found: what gained {100 * found.looked_better:.1f} points while searching gained "
+            f"{100 * found.gain:.1f} (standard error {100 * found.error:.1f}) on other seeds; that would have to be "
+            f"at least {100 * LEAST_GAIN:.1f} and more than its error."
+        )
+    else:
+        print(f"Nothing better found: no change gained {100 * LEAST_GAIN:.1f} points over the search seeds.")
+    tried: dict[str, list[str]] = {}
+    for move in found.steps:
+        tried.setdefault(move.setting, []).append(f"{move.old} to {move.value}")
+    print()
+    table(("SETTING", "TRIED"), [(setting, ", ".join(steps)) for setting, steps in tried.items()], empty="")
 
 
 def _written(path: Path, text: str) -> Path:
@@ -202,12 +218,19 @@ def _scenarios(names: list[str], config: Path | None, workflow: str | None) -> l
     from headgate.lab.scenario.description import load_scenario, shipped
 
     if workflow is not None and config is None:
-        raise typer.BadParameter("names a workflow of your configuration; give --config too", param_hint="--workflow")
+        raise typer.BadParameter(WORKFLOW_OF_WHAT, param_hint="--workflow")
     wanted = list(shipped()) if names == ["all"] else list(dict.fromkeys(names))
     found = [load_scenario(name) for name in wanted]
     if len({one.name for one in found}) < len(found):
         raise typer.BadParameter("two of the scenarios have the same name", param_hint="SCENARIO")
     return found if config is None else [with_config(one, config, workflow=workflow) for one in found]
+
+
+def _judge(results: Results, policy: str) -> None:
+    missed = results.missed(policy)
+    if missed:
+        complain(f"{policy} missed {len(missed)} {'goal' if len(missed) == 1 else 'goals'}")
+        raise typer.Exit(1)
 
 
 def _short(chosen: list[Scenario], seconds: float) -> list[str]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from headgate.errors import ConfigError
 from headgate.lab.measures import Verdict, judged, measure_of, shown, spread
-from headgate.lab.own_config import YAML, with_config
+from headgate.lab.own_config import YAML, with_config, workflow_in
 from headgate.lab.report.folder import played
 from headgate.lab.report.results import OURS, Results
 from headgate.lab.scenario.description import Goal, load_scenario
 from headgate.lab.scenario.shorten import shortened
+from headgate.lab.scenario.users import WORKFLOW
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ class Lab:
         if config is not None:
             one = with_config(one, self._found(config), workflow=workflow)
             notes.append(f"Configuration: {config}.")
-        return Outcome(played([one], [policy], range(seed, seed + seeds), notes=notes), one.name, policy)
+        named = WORKFLOW
+        if config is not None:
+            named = workflow_in(self._found(config), workflow)
+        results = played([one], [policy], range(seed, seed + seeds), notes=notes, workflow=named)
+        return Outcome(results, one.name, policy)
 
     def _found(self, name: str | Path) -> Path:
         path = Path(name)

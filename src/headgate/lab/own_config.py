@@ -74,6 +74,18 @@ def workflow_of(settings: GateSettings) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
+def workflow_in(config: str | Path | None, workflow: str | None) -> str:
+    """How the configuration that is played calls the runs' workflow: ``workflow``, or what `workflow_of` finds in the
+    file ``config``; ``agent`` without a file.
+
+    Raises:
+        ConfigError: the file has mistakes.
+    """
+    if workflow is not None or config is None:
+        return workflow or WORKFLOW
+    return workflow_of(load_settings(config)) or WORKFLOW
+
+
 def _missing(scenario: Scenario, settings: GateSettings, filename: str) -> list[str]:
     problems: list[str] = []
     for name, one in scenario.dependencies.items():

@@ -12,6 +12,7 @@ from headgate.lab.scenario.description import Scenario
 from headgate.lab.scenario.facts import BIN_S, ResourceFacts
 from headgate.lab.scenario.scores import LaneScore
 from headgate.lab.scenario.timeline import Timeline
+from headgate.lab.scenario.users import WORKFLOW
 from headgate.lab.scenario.world import spells_of
 from headgate.lab.weather import Spell, weather_at
 
@@ -25,6 +26,8 @@ class Evidence:
     lanes: Mapping[str, LaneScore]
     facts: Mapping[str, ResourceFacts]
     timeline: Timeline
+    workflow: str = WORKFLOW
+    """How the configuration that advice is about calls the workflow of the runs."""
 
     @cached_property
     def _spells(self) -> list[Spell]:

@@ -56,9 +56,10 @@ def late_in_line(evidence: Evidence) -> Iterator[Word]:
         evidence.measures.get("missed-in-line", math.nan),
     )
     if late > LATE and in_line >= HALF:
+        where = f"workflows.{evidence.workflow}.queue.depth"
         yield Word(
-            f"workflows.{WORKFLOW}.queue.depth",
-            f"lower workflows.{WORKFLOW}.queue.depth ({_workflow(evidence).queue.depth}): {percent(late)} of the "
+            where,
+            f"lower {where} ({_workflow(evidence).queue.depth}): {percent(late)} of the "
             f"accepted runs missed their deadlines, {percent(in_line)} of them without having begun",
             late,
         )
@@ -109,9 +110,10 @@ def run_depth(evidence: Evidence) -> Iterator[Word]:
     oldest_s = max(evidence.column("oldest_s"), default=math.inf)
     late = evidence.measures.get("accepted-late", math.nan)
     if share >= SEEN and late <= PUNCTUAL and oldest_s < HALF * shortest_s:
+        where = f"workflows.{evidence.workflow}.queue.depth"
         yield Word(
-            f"workflows.{WORKFLOW}.queue.depth",
-            f"raise workflows.{WORKFLOW}.queue.depth ({_workflow(evidence).queue.depth}): {percent(share)} of the "
+            where,
+            f"raise {where} ({_workflow(evidence).queue.depth}): {percent(share)} of the "
             f"runs were refused for a full line, while nothing waited longer than {seconds(oldest_s)} and "
             f"the shortest deadline is {seconds(shortest_s)}",
             share,
@@ -127,7 +129,7 @@ def run_age(evidence: Evidence) -> Iterator[Word]:
         lane_s = settings.max_wait if settings.max_wait is not None else math.inf
         if expired < SEEN or min(queue_s, lane_s) >= deadline_s:
             continue
-        where = f"lanes.{name}.max_wait" if lane_s < queue_s else f"workflows.{WORKFLOW}.queue.max_age"
+        where = f"lanes.{name}.max_wait" if lane_s < queue_s else f"workflows.{evidence.workflow}.queue.max_age"
         yield Word(
             where,
             f"raise {where} ({seconds(min(queue_s, lane_s))}): {percent(expired)} of the accepted `{name}` runs "
@@ -173,9 +175,10 @@ def ladder(evidence: Evidence) -> Iterator[Word]:
     goodput = evidence.measures.get("goodput", math.nan)
     if tall >= OFTEN and goodput < GOOD and not _workflow(evidence).degrade:
         yield Word(
-            f"workflows.{WORKFLOW}.degrade",
-            f"give workflows.{WORKFLOW} a degrade ladder: pressure was above {percent(TALL)} for {percent(tall)} of "
-            f"the time and goodput was {percent(goodput)} of the bound, with nothing done more cheaply",
+            f"workflows.{evidence.workflow}.degrade",
+            f"give workflows.{evidence.workflow} a degrade ladder: pressure was above {percent(TALL)} for "
+            f"{percent(tall)} of the time and goodput was {percent(goodput)} of the bound, with nothing done more "
+            "cheaply",
             tall,
         )
 
@@ -184,9 +187,10 @@ def tenants(evidence: Evidence) -> Iterator[Word]:
     """Some tenants got much more of the same than others, and nothing bounds a tenant's line."""
     jain, queue = evidence.measures.get("jain", math.nan), _workflow(evidence).queue
     if jain < FAIR and queue.per_tenant is None:
+        where = f"workflows.{evidence.workflow}.queue.per_tenant"
         yield Word(
-            f"workflows.{WORKFLOW}.queue.per_tenant",
-            f"bound workflows.{WORKFLOW}.queue.per_tenant (a tenant may fill all {queue.depth} places): fairness "
+            where,
+            f"bound {where} (a tenant may fill all {queue.depth} places): fairness "
             f"between tenants (Jain's index, 1 is even) was {jain:.2f}",
             1 - jain,
         )

@@ -15,6 +15,7 @@ from headgate.lab.report.about import About, sheet_of
 from headgate.lab.report.page import page
 from headgate.lab.report.results import OURS, Results
 from headgate.lab.scenario.description import Scenario
+from headgate.lab.scenario.users import WORKFLOW
 
 ENTRIES = "results.jsonl"
 ABOUT = "about.json"
@@ -29,14 +30,16 @@ def played(
     jobs: int = 1,
     on_done: Callable[[int, int], None] | None = None,
     notes: Sequence[str] = (),
+    workflow: str = WORKFLOW,
 ) -> Results:
-    """Play everything and put it together, with advice from the plays of headgate.
+    """Play everything and put it together, with advice from the plays of headgate, in which the runs' workflow is
+    called ``workflow``.
 
     Raises:
         ConfigError: there is no such policy.
     """
     entries = list(compare(scenarios, policies, seeds, jobs=jobs, on_done=on_done))
-    return put_together(entries, scenarios, seeds, notes=notes)
+    return put_together(entries, scenarios, seeds, notes=notes, workflow=workflow)
 
 
 def put_together(
@@ -45,19 +48,20 @@ def put_together(
     seeds: Sequence[int],
     *,
     notes: Sequence[str] = (),
+    workflow: str = WORKFLOW,
 ) -> Results:
     """Results of entries that were played by somebody else."""
-    sheets = {one.name: sheet_of(one, advice_on(one, entries)) for one in scenarios}
+    sheets = {one.name: sheet_of(one, advice_on(one, entries, workflow=workflow)) for one in scenarios}
     titles = {name: one.title for name, one in contestants().items()}
     return Results(entries, About(sheets, titles, tuple(seeds), tuple(notes)))
 
 
-def advice_on(scenario: Scenario, entries: Sequence[Entry]) -> list[Advice]:
-    """What headgate's plays of a scenario say about its configuration."""
+def advice_on(scenario: Scenario, entries: Sequence[Entry], *, workflow: str = WORKFLOW) -> list[Advice]:
+    """What headgate's plays of a scenario say about its configuration, which calls their workflow ``workflow``."""
     ours = sorted(
         (one for one in entries if (one.scenario, one.policy) == (scenario.name, OURS)), key=lambda one: one.seed
     )
-    return advise([Evidence(scenario, one.measures, one.lanes, one.facts, one.timeline) for one in ours])
+    return advise([Evidence(scenario, one.measures, one.lanes, one.facts, one.timeline, workflow) for one in ours])
 
 
 def save(results: Results, folder: Path) -> Path:

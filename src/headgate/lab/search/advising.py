@@ -152,6 +152,7 @@ class _Searcher:
         self._plays = plays
         self._done = 0
         self._on_done = on_done
+        self._workflow = subject.workflow or workflow_of(subject.settings({})) or WORKFLOW
         self.advice: list[Advice] = []
 
     def judge(self, places: Sequence[Changes], seed: int) -> list[float | None]:
@@ -171,7 +172,7 @@ class _Searcher:
             values.setdefault(int(entry.scenario.split("-")[1]), []).append(worth_of(entry.measures, first_lane))
             entries.append(entry)
         if not self.advice and not places[0]:
-            self.advice = [one for task in tasks for one in advice_on(task, entries)]
+            self.advice = [one for task in tasks for one in advice_on(task, entries, workflow=self._workflow)]
         for number, several in values.items():
             worth[number] = fmean(several)
         return worth
@@ -181,9 +182,7 @@ class _Searcher:
         written = read_document(self._subject.with_changes(changes), {}).value
         for key in self._subject.prefix:
             written = written.get(str(key)) if isinstance(written, dict) else None
-        workflow = self._subject.workflow or workflow_of(settings) or WORKFLOW
-        advised = [one.setting.replace(f"workflows.{WORKFLOW}.", f"workflows.{workflow}.") for one in self.advice]
-        return moves(settings, written, self._subject.scenarios, workflow, advised)
+        return moves(settings, written, self._subject.scenarios, self._workflow, [one.setting for one in self.advice])
 
     def _tick(self, _: int, __: int) -> None:
         self._done += 1

@@ -9,8 +9,9 @@ compared with the beginning on check seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean, stdev
 
 from headgate.config.document import Path
@@ -36,8 +37,15 @@ class Found:
     gains: tuple[float, ...]
     """Its gain by check seed; empty if there was nothing to check."""
     plays: int
-    tried: int
-    """Places that were looked at, the beginning not counted."""
+    steps: tuple[Move, ...]
+    """That were looked at, each from the best place of then."""
+    steps_left: bool
+    """Whether there were more, but not enough plays to look at them."""
+
+    @property
+    def tried(self) -> int:
+        """How many steps were looked at."""
+        return len(self.steps)
 
     @property
     def gain(self) -> float:
@@ -45,9 +53,9 @@ class Found:
         return fmean(self.gains) if self.gains else 0.0
 
     @property
-    def spread(self) -> float:
-        """Standard deviation over the check seeds."""
-        return stdev(self.gains) if len(self.gains) > 1 else math.nan
+    def error(self) -> float:
+        """Standard error of that mean."""
+        return standard_error(self.gains)
 
 
 class Hunt:
@@ -72,6 +80,7 @@ class Hunt:
         self._each = each
         self._used = 0
         self._tried: set[frozenset[tuple[Path, str]]] = {frozenset()}
+        self._moves: list[Move] = []
 
     def go(self) -> Found:
         """Search until plays or steps run out."""
@@ -86,28 +95,29 @@ class Hunt:
             if winner is not None:
                 best, worth = winner
         looked_better = fmean(worth) - begun
-        tried = len(self._tried) - 1
+        steps, more = tuple(self._moves), next(self._untried(best), None) is not None
         if not best:
-            return Found({}, 0.0, (), self._used, tried)
+            return Found({}, 0.0, (), self._used, steps, more)
         self._left += reserve
         gains = []
         for seed in self._check_seeds:
             before, after = self._worth([{}, best], seed)
             gains.append((after or 0.0) - (before or 0.0))
         holds = holds_up(gains)
-        return Found(best if holds else {}, looked_better, tuple(gains), self._used, tried)
+        return Found(best if holds else {}, looked_better, tuple(gains), self._used, steps, more)
 
     def _handful(self, best: Changes) -> list[Move]:
         """The next steps from here that were not tried; none when the plays do not suffice for a whole round."""
         room = self._left // self._each
         most = max((count for count in range(HANDFUL + 1) if self._round(count) <= room), default=0)
-        found: list[Move] = []
-        for move in self._steps(best):
-            place = frozenset({**best, move.path: move.value}.items())
-            if place not in self._tried and len(found) < most:
-                self._tried.add(place)
-                found.append(move)
+        found = list(islice(self._untried(best), most))
+        self._tried |= {_place(best, move) for move in found}
+        self._moves += found
         return found
+
+    def _untried(self, best: Changes) -> Iterator[Move]:
+        by_place = {_place(best, move): move for move in self._steps(best)}
+        return (move for place, move in by_place.items() if place not in self._tried)
 
     def _round(self, count: int) -> int:
         """Judgements that a round with so many places takes at most."""
@@ -139,12 +149,20 @@ class Hunt:
         return told
 
 
+def _place(best: Changes, move: Move) -> frozenset[tuple[Path, str]]:
+    return frozenset({**best, move.path: move.value}.items())
+
+
+def standard_error(gains: Sequence[float]) -> float:
+    """Of the mean of ``gains``; 0 of fewer than two."""
+    return stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+
+
 def holds_up(gains: Sequence[float]) -> bool:
     """Whether a gain is worth a change and more than chance: above `LEAST_GAIN` and one standard error."""
     if not gains:
         return False
-    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return fmean(gains) >= LEAST_GAIN and fmean(gains) > error
+    return fmean(gains) >= LEAST_GAIN and fmean(gains) > standard_error(gains)
 
 
 def worth_of(measures: Mapping[str, float], first_lane: str) -> float:
