@@ -2,10 +2,11 @@
 
     python -m bench.contest                                              every policy, every scenario, 3 seeds
     python -m bench.contest --scenario surge-outage --policy none --policy headgate --seeds 10
-    python -m bench.contest --jobs 2 --out results.jsonl                 two processes; each play becomes a line, and
-                                                                         what is there already is not played again
+    python -m bench.contest --jobs 2 --out results.jsonl                 two processes; each play becomes a line
     python -m bench.contest --read results.jsonl                         only the table, of results of before
     python -m bench.contest --seeds 10 --jobs 2 --write                  docs/lab.md, with its pictures
+
+Plays that are in the file of ``--out`` are not played again; after a change of the code, begin a new file.
 
 Mean over the seeds, and the spread (standard deviation). `headgate.lab.contest.rivals.field` says what each rival is
 made of. With 28,000 calls, a play of a rival takes about three seconds, one of headgate twenty to thirty.

@@ -83,6 +83,13 @@ def test_who_asks_for_most_is_refused_and_the_later_lane_of_others_is_served(tmp
     assert ends[RunState.SUCCEEDED] >= 0.98 * ends.total()
 
 
+async def _ask(gate: Gate, refused: Counter[tuple[str, str]], workflow: str, tenant: str) -> None:
+    try:
+        await gate.submit(workflow, tenant=tenant)
+    except Rejected as refusal:
+        refused[tenant, str(refusal.scope)] += 1
+
+
 def test_nobody_pays_for_people_who_do_not_keep_up(tmp_path: Path) -> None:
     """The fleet is idle. What one tenant cannot ask people is no overload that another one makes."""
     file = FILE.replace("slots: 4", "slots: 64").replace("answer: {{", "draft: {{asks: [replies]}}\n  answer: {{", 1)
@@ -100,18 +107,12 @@ def test_nobody_pays_for_people_who_do_not_keep_up(tmp_path: Path) -> None:
         async def answer(_run: Any) -> None:
             await asyncio.sleep(0.1)
 
-        async def ask(workflow: str, tenant: str) -> None:
-            try:
-                await gate.submit(workflow, tenant=tenant)
-            except Rejected as refusal:
-                refused[tenant, str(refusal.scope)] += 1
-
         async with gate:
             for _ in range(60):
                 for _ in range(10):
-                    await ask("answer", "busy")
-                await ask("draft", "asker")
-                await ask("answer", "asker")
+                    await _ask(gate, refused, "answer", "busy")
+                await _ask(gate, refused, "draft", "asker")
+                await _ask(gate, refused, "answer", "asker")
                 await asyncio.sleep(1)
 
     run_virtual(main)
@@ -133,18 +134,12 @@ def test_a_queue_without_a_worker_is_no_overload_that_others_make(tmp_path: Path
         async def answer(run: Any) -> None:
             await asyncio.sleep(1.0)
 
-        async def ask(workflow: str, tenant: str) -> None:
-            try:
-                await gate.submit(workflow, tenant=tenant)
-            except Rejected as refusal:
-                refused[tenant, str(refusal.scope)] += 1
-
         async with gate:
             for second in range(120):
                 for _ in range(10):
-                    await ask("answer", "busy")
+                    await _ask(gate, refused, "answer", "busy")
                 if second % 3 == 0:
-                    await ask("tidy", "stuck")
+                    await _ask(gate, refused, "tidy", "stuck")
                 await asyncio.sleep(1)
 
     run_virtual(main)

@@ -33,6 +33,18 @@ async def _offer(gate: Gate, times: int, *, every_s: float) -> list[Rejected]:
     return refused
 
 
+async def _answered(gate: Gate, clock: LoopClock, *, times: int, each_s: float) -> None:
+    """So many questions, one after the other, which one person answers."""
+    for _ in range(times):
+        await gate.submit("draft")
+        await asyncio.sleep(each_s)
+        (one,) = await gate.store.approvals.waiting(queue="replies", tenant=None, limit=9)
+        await gate.store.approvals.decide(
+            one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
+        )
+        gate.poke()
+
+
 def test_what_will_ask_is_slowed_as_the_queue_fills_and_goes_on_when_people_answer(tmp_path: Path) -> None:
     async def main(clock: LoopClock) -> None:
         gate = Gate(parse_settings(FILE.format(folder=tmp_path)), clock=clock, rng=Random(5), store_mode="inline")
@@ -200,14 +212,7 @@ def test_an_answer_after_the_longest_wait_fails_only_runs_to_which_silence_is_no
             return await run.approval("replies", "send it?")
 
         async with gate:
-            for _ in range(4):
-                await gate.submit("draft")
-                await asyncio.sleep(10.0)
-                (one,) = await gate.store.approvals.waiting(queue="replies", tenant=None, limit=9)
-                await gate.store.approvals.decide(
-                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
-                )
-                gate.poke()
+            await _answered(gate, clock, times=4, each_s=10.0)
             for _ in range(10):
                 await gate.submit("draft")
             await asyncio.sleep(2.0)
@@ -239,14 +244,7 @@ def test_runs_that_ask_nobody_do_not_stand_before_a_question(tmp_path: Path) -> 
             await asyncio.sleep(0.5)
 
         async with gate:
-            for _ in range(4):
-                await gate.submit("draft")
-                await asyncio.sleep(10.0)
-                (one,) = await gate.store.approvals.waiting(queue="replies", tenant=None, limit=9)
-                await gate.store.approvals.decide(
-                    one.id, tenant=None, approved=True, by="ann", note=None, now_ms=clock.now_ms()
-                )
-                gate.poke()
+            await _answered(gate, clock, times=4, each_s=10.0)
             for _ in range(100):
                 await gate.submit("crunch")
             await asyncio.sleep(2.0)
