@@ -27,6 +27,7 @@ def test_a_lane_is_refused_only_after_all_before_it(share: float, offered: dict[
 
 
 @given(st.floats(0, 0.95), st.fixed_dictionaries({lane: st.floats(0.1, 1000) for lane in ORDER}))
+@example(1e-9, {"background": 1.0, "standard": 1.0, "interactive": 1.0, "critical": 997.0})  # little, but not nothing
 def test_together_the_parts_are_the_share(share: float, offered: dict[str, float]) -> None:
     parts = shedding.refused_parts(share, ORDER, offered)
     refused = sum(parts[lane] * offered[lane] for lane in ORDER)

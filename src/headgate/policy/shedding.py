@@ -36,7 +36,7 @@ HOUR_MS = 3_600_000
 _RISE, _RISE_TIMES = 0.05, 4.0
 _FALL, _FALL_TIMES = 0.01, 5.0
 _CALM = 0.9
-_DUST = 1e-9
+_DUST = 1e-12
 """A part of what is offered that is left over by rounding alone; it must not refuse a lane that offers nothing."""
 _MOVING = 0.01
 """A change of the overload between two moves that counts as one."""
